@@ -1,0 +1,95 @@
+package naming_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/naming/namingtest"
+)
+
+func TestNextFollowsTheBestRecord(t *testing.T) {
+	s := namingtest.Signer(t, "a")
+	best := namingtest.Record(t, s, 7, "x", farFuture)
+	for _, c := range []struct {
+		what           string
+		best           naming.Record
+		sequence, want uint64
+		end, wantEnd   time.Time
+	}{
+		{"the first record", naming.Record{}, 0, 1, farFuture, farFuture},
+		{"a longer life", best, 0, 8, farFuture.Add(time.Hour), farFuture.Add(time.Hour)},
+		{"a shorter life is lengthened", best, 0, 8, farFuture.Add(-time.Hour), farFuture},
+		{"no life given", best, 0, 8, time.Time{}, farFuture},
+		{"a lower sequence is raised", best, 7, 8, farFuture, farFuture},
+		{"a higher sequence stays", best, 20, 20, farFuture, farFuture},
+	} {
+		got, err := naming.Next(c.best, naming.Statement{Sequence: c.sequence, ValidUntil: c.end})
+		if err != nil || got.Sequence != c.want || !got.ValidUntil.Equal(c.wantEnd) {
+			t.Errorf("%s: sequence %d until %s, %v; want %d until %s", c.what, got.Sequence, got.ValidUntil, err, c.want, c.wantEnd)
+		}
+	}
+}
+
+func TestWhatNextAllowsBeatsItsPredecessor(t *testing.T) {
+	s := namingtest.Signer(t, "a")
+	best := namingtest.Record(t, s, 1, "x", farFuture)
+	for range 3 {
+		st, err := naming.Next(best, naming.Statement{Value: "/ipfs/bafkqaaa", ValidUntil: beforeFuture})
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, err := s.Sign(st)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if next.Compare(best) <= 0 {
+			t.Fatalf("sequence %d doesn't beat %d", next.Sequence(), best.Sequence())
+		}
+		best = next
+	}
+}
+
+func TestNothingFollowsTheLastSequence(t *testing.T) {
+	last := namingtest.Record(t, namingtest.Signer(t, "a"), naming.MaxSequence, "x", farFuture)
+	_, err := naming.Next(last, naming.Statement{ValidUntil: farFuture})
+	if !errors.Is(err, naming.ErrInvalidRecord) || !strings.Contains(err.Error(), "last sequence") {
+		t.Fatalf("Next after the last sequence: %v", err)
+	}
+}
+
+func TestStatementsThatAreNotSigned(t *testing.T) {
+	s := namingtest.Signer(t, "a")
+	good := naming.Statement{Value: "/ipfs/bafkqaaa", Sequence: 1, ValidUntil: farFuture}
+	for what, change := range map[string]func(*naming.Statement){
+		"no value":                func(st *naming.Statement) { st.Value = "" },
+		"a value with dots":       func(st *naming.Statement) { st.Value = "/ipfs/bafkqaaa/../x" },
+		"no end":                  func(st *naming.Statement) { st.ValidUntil = time.Time{} },
+		"an end in year 10000":    func(st *naming.Statement) { st.ValidUntil = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },
+		"a sequence of 2^63":      func(st *naming.Statement) { st.Sequence = 1 << 63 },
+		"a negative TTL":          func(st *naming.Statement) { st.TTL = -time.Second },
+		"a value of 10 kilobytes": func(st *naming.Statement) { st.Value += "/" + strings.Repeat("x", 10<<10) },
+	} {
+		st := good
+		change(&st)
+		if r, err := s.Sign(st); !errors.Is(err, naming.ErrInvalidRecord) || !r.IsZero() {
+			t.Errorf("%s: %v, want ErrInvalidRecord", what, err)
+		}
+	}
+	r, err := s.Sign(good)
+	if err != nil || r.TTL() != naming.DefaultTTL {
+		t.Errorf("a plain statement: %v, TTL %s", err, r.TTL())
+	}
+}
+
+func TestASignerPrintsItsNameOnly(t *testing.T) {
+	s := namingtest.Signer(t, "a")
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
+		if got := fmt.Sprintf(verb, s); got != "signer of "+s.Name().String() {
+			t.Errorf("%s prints %q", verb, got)
+		}
+	}
+}
