@@ -1,0 +1,239 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/ipfs/boxo/blockservice"
+	bsfetcher "github.com/ipfs/boxo/fetcher/impl/blockservice"
+	boxogw "github.com/ipfs/boxo/gateway"
+	"github.com/ipfs/boxo/namesys"
+	boxopath "github.com/ipfs/boxo/path"
+	"github.com/ipfs/boxo/path/resolver"
+	"github.com/ipfs/go-cid"
+	"github.com/ipfs/go-unixfsnode"
+	dagpb "github.com/ipld/go-codec-dagpb"
+	"github.com/libp2p/go-libp2p/core/crypto"
+
+	"github.com/holdfast-sites/holdfast/blockstore"
+	"github.com/holdfast-sites/holdfast/merkle"
+	"github.com/holdfast-sites/holdfast/naming"
+)
+
+// backend is boxo's block backend with names of our own. It keeps what it
+// learns in the request's trace.
+type backend struct {
+	*boxogw.BlocksBackend
+	local blockstore.Getter
+	names Names
+	dns   DNSLinks
+	now   func() time.Time
+	// nameTime is how long names may take, in part of the time to the first byte.
+	nameTime time.Duration
+	fresh    freshness
+}
+
+var (
+	_ boxogw.IPFSBackend     = (*backend)(nil)
+	_ boxogw.WithContextHint = (*backend)(nil)
+)
+
+func newBackend(blocks blockstore.Getter, cfg Config) (*backend, error) {
+	service := newBlockService(blocks)
+	b, err := boxogw.NewBlocksBackend(service,
+		boxogw.WithNameSystem(noNames{}), // names are resolved by ResolveMutable below
+		boxogw.WithResolver(newResolver(service)))
+	if err != nil {
+		return nil, err
+	}
+	return &backend{BlocksBackend: b, local: cfg.Local, names: cfg.Names, dns: cfg.DNSLinks, now: time.Now, nameTime: cfg.RetrievalTimeout / 2}, nil
+}
+
+// tracedResolver tells the trace whether blocks are asked for on the way to the
+// path's end, or for the content there.
+type tracedResolver struct{ resolver.Resolver }
+
+func newResolver(service blockservice.BlockService) resolver.Resolver {
+	f := bsfetcher.NewFetcherConfig(service)
+	f.PrototypeChooser = dagpb.AddSupportToChooser(bsfetcher.DefaultPrototypeChooser)
+	return tracedResolver{resolver.NewBasicResolver(f.WithReifier(unixfsnode.Reify))}
+}
+
+func (r tracedResolver) ResolveToLastNode(ctx context.Context, p boxopath.ImmutablePath) (cid.Cid, []string, error) {
+	t := traceOf(ctx)
+	t.set(func(t *trace) { t.reading = false })
+	c, rest, err := r.Resolver.ResolveToLastNode(ctx, p)
+	t.set(func(t *trace) { t.reading = err == nil })
+	return c, rest, err
+}
+
+// Get hides a site's rules file from boxo unless it was asked for: the rules
+// are carried out here, where they can't lead to another origin.
+func (b *backend) Get(ctx context.Context, p boxopath.ImmutablePath, ranges ...boxogw.ByteRange) (boxogw.ContentPathMetadata, *boxogw.GetResponse, error) {
+	if s := p.Segments(); len(s) == 3 && s[2] == rulesFile {
+		asked, _ := ctx.Value(boxogw.ContentPathKey).(boxopath.Path)
+		if asked == nil || len(asked.Segments()) != 3 || asked.Segments()[2] != rulesFile {
+			return boxogw.ContentPathMetadata{}, nil, &resolver.ErrNoLink{Name: rulesFile, Node: p.RootCid()}
+		}
+	}
+	return b.BlocksBackend.Get(ctx, p, ranges...)
+}
+
+// ResolveMutable implements boxo's backend: the TTL is that of the whole chain,
+// and ends before any record does.
+func (b *backend) ResolveMutable(ctx context.Context, p boxopath.Path) (boxopath.ImmutablePath, time.Duration, time.Time, error) {
+	if p.Namespace() != boxopath.IPNSNamespace {
+		ip, err := boxopath.NewImmutablePath(p)
+		return ip, 0, time.Time{}, err
+	}
+	segments := p.Segments()
+	root, base, ttl, err := b.resolveName(ctx, segments[1])
+	if err != nil {
+		return boxopath.ImmutablePath{}, 0, time.Time{}, err
+	}
+	traceOf(ctx).set(func(t *trace) { t.root, t.base = root, base })
+	joined, err := boxopath.Join(boxopath.FromCid(root), append(boxopath.StringToSegments(base), segments[2:]...)...)
+	if err != nil {
+		return boxopath.ImmutablePath{}, 0, time.Time{}, err
+	}
+	ip, err := boxopath.NewImmutablePath(joined)
+	return ip, ttl, time.Time{}, err
+}
+
+// resolveName resolves a name or domain to a root and, for a DNSLink with a
+// path, the path under it ("" or "/a/b").
+func (b *backend) resolveName(ctx context.Context, id string) (root cid.Cid, base string, ttl time.Duration, err error) {
+	n, err := naming.ParseName(id)
+	if err == nil {
+		root, ttl, err = b.follow(ctx, n)
+		return root, "", ttl, err
+	}
+	if b.dns == nil || !strings.Contains(id, ".") {
+		return cid.Undef, "", 0, b.fail(ctx, StepName, fmt.Errorf("%w: %q", naming.ErrInvalidName, id))
+	}
+	traceOf(ctx).set(func(t *trace) { t.domain = id })
+	value, err := b.dns.Resolve(ctx, id)
+	if errors.Is(err, naming.ErrInvalidName) {
+		err = errors.Join(errMalformedName, err)
+	}
+	if err != nil {
+		return cid.Undef, "", 0, b.fail(ctx, StepName, fmt.Errorf("DNSLink of %s: %w", id, err))
+	}
+	p, err := boxopath.NewPath(value)
+	if err != nil || p.Namespace() == boxopath.IPLDNamespace {
+		return cid.Undef, "", 0, b.fail(ctx, StepName, fmt.Errorf("DNSLink of %s: %w: %.100q", id, errMalformedName, value))
+	}
+	segments := p.Segments()
+	if len(segments) > 2 {
+		base = "/" + strings.Join(segments[2:], "/")
+	}
+	if p.Namespace() == boxopath.IPFSNamespace {
+		root, err = cid.Decode(segments[1])
+		return root, base, dnsTTL, err
+	}
+	if n, err = naming.ParseName(segments[1]); err != nil {
+		return cid.Undef, "", 0, b.fail(ctx, StepName, fmt.Errorf("DNSLink of %s: %w", id, err))
+	}
+	root, nameTTL, err := b.follow(ctx, n)
+	return root, base, min(dnsTTL, nameTTL), err
+}
+
+// dnsTTL is for how long what a domain points at is kept: DNS has a TTL, and
+// Go's resolver does not tell it.
+const dnsTTL = time.Minute
+
+// errMalformedName says that what a domain points at is no content path.
+var errMalformedName = errors.New("malformed DNSLink")
+
+func (b *backend) follow(ctx context.Context, n naming.Name) (cid.Cid, time.Duration, error) {
+	t := traceOf(ctx)
+	t.set(func(t *trace) { t.name = n })
+	if b.names == nil {
+		return cid.Undef, 0, boxogw.NewErrorStatusCode(errors.New("this gateway serves no names"), http.StatusNotImplemented)
+	}
+	// A deadline of its own, after which a resolver may fall back to what it has.
+	ctx, cancel := context.WithTimeoutCause(ctx, b.nameTime, errTimeout)
+	defer cancel()
+	chain, root, err := b.names.Follow(ctx, n)
+	if len(chain) > 0 {
+		t.set(func(t *trace) { t.record = chain[0] })
+	}
+	if err != nil {
+		return cid.Undef, 0, b.fail(ctx, StepRecord, err)
+	}
+	return root, b.fresh.chainTTL(chain, b.now()), nil
+}
+
+// fail notes the cause in the trace; what boxo gets is only text.
+func (b *backend) fail(ctx context.Context, step Step, err error) error {
+	traceOf(ctx).fail(ctx, stepFailure{step: step, err: err})
+	return &blockFailure{err.Error()}
+}
+
+// GetIPNSRecord implements boxo's backend: the record of the name itself,
+// whatever becomes of what it points at.
+func (b *backend) GetIPNSRecord(ctx context.Context, c cid.Cid) ([]byte, error) {
+	n, err := naming.ParseName(c.String())
+	if err != nil {
+		return nil, b.fail(ctx, StepName, err)
+	}
+	_, _, err = b.follow(ctx, n)
+	if r := traceOf(ctx).snapshot().record; !r.Record.IsZero() {
+		traceOf(ctx).set(func(t *trace) { t.failed = nil })
+		return r.Record.Bytes(), nil
+	}
+	if err == nil {
+		err = b.fail(ctx, StepRecord, naming.ErrNotFound)
+	}
+	return nil, err
+}
+
+// GetDNSLinkRecord implements boxo's backend. Only boxo's host handler, which
+// is not used here, asks for it.
+func (b *backend) GetDNSLinkRecord(context.Context, string) (boxopath.Path, error) {
+	return nil, boxogw.NewErrorStatusCode(errors.New("not served"), http.StatusNotImplemented)
+}
+
+// cacheCheckTime bounds how long "only-if-cached" may look.
+const cacheCheckTime = 2 * time.Second
+
+// IsCached implements boxo's backend from what is at hand here.
+func (b *backend) IsCached(ctx context.Context, p boxopath.Path) bool {
+	ctx, cancel := context.WithTimeout(withTrace(ctx, &trace{}), cacheCheckTime)
+	defer cancel()
+	ip, _, _, err := b.ResolveMutable(ctx, p)
+	if err != nil {
+		return false
+	}
+	c, err := merkle.Resolve(ctx, b.local, ip.RootCid(), strings.Join(ip.Segments()[2:], "/"))
+	if err != nil {
+		return false
+	}
+	_, err = b.local.Get(ctx, c)
+	return err == nil
+}
+
+// noNames is a boxo name system that knows none. Without one boxo would make
+// its own, which asks DNS and reads the environment.
+type noNames struct{}
+
+var _ namesys.NameSystem = noNames{}
+
+func (noNames) Resolve(context.Context, boxopath.Path, ...namesys.ResolveOption) (namesys.Result, error) {
+	return namesys.Result{}, namesys.ErrNoNamesys
+}
+
+func (noNames) Publish(context.Context, crypto.PrivKey, boxopath.Path, ...namesys.PublishOption) error {
+	return namesys.ErrNoNamesys
+}
+
+func (noNames) ResolveAsync(context.Context, boxopath.Path, ...namesys.ResolveOption) <-chan namesys.AsyncResult {
+	c := make(chan namesys.AsyncResult, 1)
+	c <- namesys.AsyncResult{Err: namesys.ErrNoNamesys}
+	close(c)
+	return c
+}

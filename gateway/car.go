@@ -1,0 +1,148 @@
+package gateway
+
+import (
+	"bufio"
+	"errors"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/ipfs/go-cid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/holdfast-sites/holdfast/blockstore"
+	"github.com/holdfast-sites/holdfast/merkle"
+)
+
+const (
+	carMediaType   = "application/vnd.ipld.car"
+	carContentType = carMediaType + "; version=1; order=dfs; dups=n"
+	immutable      = "public, max-age=29030400, immutable"
+)
+
+// carBuffer is how much of a CAR is gathered before it is written, in bytes.
+const carBuffer = 256 << 10
+
+// serveCAR streams a whole DAG without boxo's node by node traversal, which is
+// several times slower. It reports false for anything but the plain case: the
+// rest is boxo's.
+func (c *content) serveCAR(w *pacedWriter, r *http.Request, path string) bool {
+	root, ok := wholeCAR(r, path)
+	if !ok {
+		return false
+	}
+	h := w.Header()
+	etag := `W/"` + root.String() + `.car"`
+	if strings.Contains(r.Header.Get("If-None-Match"), etag) {
+		h.Set("Etag", etag)
+		h.Set("Cache-Control", immutable)
+		w.WriteHeader(http.StatusNotModified)
+		return true
+	}
+	h.Set("Content-Type", carContentType)
+	h.Set("Content-Disposition", `attachment; filename="`+root.String()+`.car"`)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Accept-Ranges", "none")
+	h.Set("Etag", etag)
+	h.Set("Cache-Control", immutable)
+	h.Set("X-Ipfs-Roots", root.String())
+	h.Set("Ipfs-Uri", "ipfs://"+cid.NewCidV1(root.Type(), root.Hash()).String())
+	if r.Method == http.MethodHead {
+		w.WriteHeader(http.StatusOK)
+		return true
+	}
+	w.WriteHeader(http.StatusOK)
+	buf := bufio.NewWriterSize(w, carBuffer)
+	_, err := merkle.WriteCAR(r.Context(), c.blocks, buf, root, merkle.WalkOptions{})
+	if err == nil {
+		err = buf.Flush()
+	}
+	w.broken = w.broken || err != nil
+	return true
+}
+
+// asksCAR tells whether the answer will be a CAR.
+func asksCAR(r *http.Request) bool {
+	return r.URL.Query().Get("format") == "car" || strings.Contains(r.Header.Get("Accept"), carMediaType)
+}
+
+// wholeCAR recognises a request for everything under a CID, in depth-first
+// order and without duplicates.
+func wholeCAR(r *http.Request, path string) (cid.Cid, bool) {
+	if !strings.HasPrefix(path, "/ipfs/") || splitDepth(path) != 2 {
+		return cid.Undef, false
+	}
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return cid.Undef, false
+	}
+	params := map[string]string{}
+	accept := strings.TrimSpace(r.Header.Get("Accept"))
+	asked := strings.HasPrefix(accept, carMediaType) && !strings.Contains(accept, ",")
+	if asked {
+		if _, params, err = mime.ParseMediaType(accept); err != nil {
+			return cid.Undef, false
+		}
+	} else if strings.Contains(accept, "application/vnd.") && q.Get("format") == "" {
+		return cid.Undef, false
+	}
+	for key, values := range q {
+		name, known := map[string]string{"format": "", "dag-scope": "", "car-version": "version", "car-order": "order", "car-dups": "dups"}[key]
+		if !known || len(values) != 1 {
+			return cid.Undef, false
+		}
+		if name != "" && values[0] != "" {
+			params[name] = values[0]
+		}
+	}
+	if f := q.Get("format"); f != "" && f != "car" || f == "" && !asked {
+		return cid.Undef, false
+	}
+	if s := q.Get("dag-scope"); s != "" && s != "all" {
+		return cid.Undef, false
+	}
+	if v := params["version"]; v != "" && v != "1" {
+		return cid.Undef, false
+	}
+	if o := params["order"]; o != "" && o != "dfs" && o != "unk" {
+		return cid.Undef, false
+	}
+	if d := params["dups"]; d != "" && d != "n" {
+		return cid.Undef, false
+	}
+	root, err := cid.Decode(strings.Split(path, "/")[2])
+	return root, err == nil
+}
+
+// NewTrustless is what a node serves to other nodes: blocks and CARs under
+// /ipfs/, nothing else, for any Host. Whoever asks checks what it gets. A block
+// that g does not find is 404. A nil log discards.
+func NewTrustless(g blockstore.Getter, log *slog.Logger) http.Handler {
+	cfg := Config{Blocks: g, Log: log, Metrics: prometheus.NewRegistry()}.withDefaults()
+	c, err := newContent(cfg, nil, true)
+	if err != nil {
+		panic(err) // only boxo's options can fail, and ours don't
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = cleanRequest(r, nil)
+		x := begin(w, r, cfg.RetrievalTimeout)
+		defer x.end()
+		if err := checkRequest(x.r); err != nil {
+			x.answerError(nil, cfg.Log, *err)
+			return
+		}
+		if !strings.HasPrefix(x.r.URL.Path, "/ipfs/") {
+			x.answerError(nil, cfg.Log, Failure{Status: http.StatusNotFound, Kind: KindNotFound, Step: StepRequest, Message: "blocks and CARs are under /ipfs/"})
+			return
+		}
+		if sent, status, text := c.serve(x.w, x.r, origin{}); !sent {
+			f := failureOf(x.ctx, status, text)
+			if failed := traceOf(x.ctx).snapshot().failed; failed != nil && errors.Is(failed.err, blockstore.ErrNotFound) && !timedOut(x.ctx) {
+				f.Status, f.Kind = http.StatusNotFound, KindNotFound // this node was asked what it has, not what there is
+			}
+			x.answerError(nil, cfg.Log, f)
+		}
+	})
+}

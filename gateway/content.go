@@ -1,0 +1,273 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	boxogw "github.com/ipfs/boxo/gateway"
+	"github.com/ipfs/go-cid"
+
+	"github.com/holdfast-sites/holdfast/blockstore"
+)
+
+// content answers requests for content paths: boxo's handler first, then the
+// site's own rules and 404 page where the path is not there.
+type content struct {
+	blocks  blockstore.Getter
+	backend *backend
+	boxo    http.Handler
+}
+
+// newContent puts boxo's handler together. Its own time limit, request limit,
+// host handling, rules and error pages stay off: ours take their place.
+func newContent(cfg Config, hosts map[string]HostConfig, trustless bool) (*content, error) {
+	g := tracedGetter{cfg.Blocks}
+	b, err := newBackend(g, cfg)
+	if err != nil {
+		return nil, err
+	}
+	public := map[string]*boxogw.PublicGateway{}
+	for name, h := range hosts {
+		public[name] = &boxogw.PublicGateway{DeserializedResponses: !h.TrustlessOnly}
+	}
+	return &content{
+		blocks:  g,
+		backend: b,
+		boxo: boxogw.NewHandler(boxogw.Config{
+			DeserializedResponses: !trustless,
+			NoDNSLink:             true,
+			DisableHTMLErrors:     true,
+			PublicGateways:        public,
+			MetricsRegistry:       cfg.Metrics,
+		}, b),
+	}, nil
+}
+
+// origin is where an answer will be seen.
+type origin struct {
+	// prefix comes before the request's path to make the content path:
+	// "/ipns/<name>" on a site's own origin, empty where paths are served.
+	prefix string
+	// gateway is the gateway host (with port) that the origin is under.
+	gateway host
+	dnslink bool // the origin is the domain's own
+}
+
+func (o origin) isolated() bool { return o.prefix != "" }
+
+// serve answers r on the origin. It reports false, with the status and text of
+// boxo's error, when no answer has been sent.
+func (c *content) serve(w *pacedWriter, r *http.Request, o origin) (sent bool, status int, text string) {
+	path := o.prefix + r.URL.Path
+	t := traceOf(r.Context())
+	root, ipath := splitContent(path)
+	t.set(func(t *trace) { t.root, t.path = root, ipath })
+
+	if asksCAR(r) {
+		// boxo, too, begins to answer before it has the first block.
+		if root.Defined() {
+			if _, err := c.blocks.Get(r.Context(), root); err != nil {
+				return false, http.StatusBadGateway, err.Error()
+			}
+		}
+		if c.serveCAR(w, r, path) {
+			return true, 0, ""
+		}
+	}
+	normalizeRange(r.Header)
+	a, ok := c.try(w, r, o, path, 0)
+	if !ok && r.Header.Get("Range") != "" && a.status != http.StatusNotFound && a.status != http.StatusRequestedRangeNotSatisfiable && t.snapshot().failed == nil {
+		r.Header.Del("Range") // boxo fails on a suffix that is longer than the file
+		a, ok = c.try(w, r, o, path, 0)
+	}
+	if ok {
+		return true, 0, ""
+	}
+	status, text = a.status, string(bytes.TrimSpace(a.text))
+	if cr := a.header.Get("Content-Range"); cr != "" && status == http.StatusRequestedRangeNotSatisfiable {
+		w.Header().Set("Content-Range", cr)
+	}
+	if status != http.StatusNotFound || t.snapshot().failed != nil || !webRequest(r) {
+		return false, status, text
+	}
+	return c.serveMissing(w, r, o)
+}
+
+// run hands the request to boxo under another path.
+func (c *content) run(w http.ResponseWriter, r *http.Request, o origin, path string) {
+	ctx := r.Context()
+	ctx = context.WithValue(ctx, boxogw.OriginalPathKey, r.URL.Path)
+	if o.gateway != (host{}) {
+		ctx = context.WithValue(ctx, boxogw.GatewayHostnameKey, o.gateway.name)
+	}
+	if o.dnslink {
+		ctx = context.WithValue(ctx, boxogw.DNSLinkHostnameKey, o.gateway.String())
+	} else if o.isolated() {
+		ctx = context.WithValue(ctx, boxogw.SubdomainHostnameKey, o.gateway.String())
+	}
+	r2 := r.WithContext(ctx)
+	r2.URL = &url.URL{Path: path, RawQuery: r.URL.RawQuery}
+	if o.isolated() || splitDepth(path) > 1 {
+		r2.URL.RawQuery = withoutParam(r.URL.RawQuery, "uri") // a site's own parameter, not boxo's
+	}
+	c.boxo.ServeHTTP(w, r2)
+}
+
+// try serves a path of the site as the answer to r, with the given status in
+// place of 200 where it is not 0. It reports whether that worked; if not, nothing was sent.
+func (c *content) try(w *pacedWriter, r *http.Request, o origin, path string, status int) (*attempt, bool) {
+	a := newAttempt(w)
+	a.as, a.mutable = status, strings.HasPrefix(path, "/ipns/")
+	a.redirect = func(loc string) string { return safeRedirect(r.URL, loc) }
+	r2 := r
+	if status != 0 { // an error page is whole, and new each time
+		r2 = r.Clone(r.Context())
+		for _, k := range []string{"Range", "If-Range", "If-None-Match", "If-Modified-Since", "Cache-Control", "Accept"} {
+			r2.Header.Del(k)
+		}
+		r2.URL.RawQuery = ""
+	}
+	c.run(a, r2, o, path)
+	if !a.held && a.status == 0 {
+		a.WriteHeader(http.StatusOK)
+	}
+	return a, !a.held
+}
+
+// normalizeRange drops a Range header that is malformed or asks for several
+// ranges, as RFC 9110 allows: boxo answers the former with an error and the
+// latter with the first range only. The suffix of length 0, which nothing can
+// satisfy, becomes a range past any end.
+func normalizeRange(h http.Header) {
+	asked := h.Values("Range")
+	if len(asked) == 0 {
+		return
+	}
+	spec, ok := strings.CutPrefix(asked[0], "bytes=")
+	first, last, dash := strings.Cut(strings.TrimSpace(spec), "-")
+	from, err1 := parsePosition(first)
+	to, err2 := parsePosition(last)
+	switch {
+	case len(asked) > 1 || !ok || !dash || err1 != nil || err2 != nil || first == "" && last == "",
+		first != "" && last != "" && from > to:
+		h.Del("Range")
+	case first == "" && to == 0:
+		h.Set("Range", fmt.Sprintf("bytes=%d-", int64(math.MaxInt64)))
+	}
+}
+
+func parsePosition(s string) (uint64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	return strconv.ParseUint(s, 10, 63)
+}
+
+// splitContent cuts "/ipfs/<cid>/a/b" into the CID (undefined for a name) and "/a/b".
+func splitContent(path string) (cid.Cid, string) {
+	parts := strings.SplitN(path, "/", 4)
+	if len(parts) < 3 {
+		return cid.Undef, "/"
+	}
+	rest := "/"
+	if len(parts) == 4 {
+		rest += parts[3]
+	}
+	if parts[1] != "ipfs" {
+		return cid.Undef, rest
+	}
+	c, err := cid.Decode(parts[2])
+	if err != nil {
+		return cid.Undef, rest
+	}
+	return c, rest
+}
+
+// splitDepth counts the segments of a path that are not empty.
+func splitDepth(path string) int {
+	return len(strings.FieldsFunc(path, func(r rune) bool { return r == '/' }))
+}
+
+// webRequest tells whether the client wants the content itself, not one of the
+// formats of the trustless gateway.
+func webRequest(r *http.Request) bool {
+	if hasParam(r.URL.RawQuery, "format") {
+		return false
+	}
+	for _, accept := range r.Header.Values("Accept") {
+		if strings.Contains(accept, "application/vnd.ip") || strings.Contains(accept, "application/x-tar") {
+			return false
+		}
+	}
+	return true
+}
+
+func hasParam(rawQuery, key string) bool {
+	if !strings.Contains(rawQuery, key) && !strings.Contains(rawQuery, "%") {
+		return false
+	}
+	q, _ := url.ParseQuery(rawQuery)
+	return q.Has(key)
+}
+
+// withoutParam removes a parameter and leaves the rest as it is written.
+func withoutParam(rawQuery, key string) string {
+	if !hasParam(rawQuery, key) {
+		return rawQuery
+	}
+	var kept []string
+	for part := range strings.SplitSeq(rawQuery, "&") {
+		name, _, _ := strings.Cut(part, "=")
+		if unescaped, err := url.QueryUnescape(name); err != nil || unescaped != key {
+			kept = append(kept, part)
+		}
+	}
+	return strings.Join(kept, "&")
+}
+
+// safeRedirect keeps boxo's redirects on their origin, and the query as the
+// client wrote it (boxo escapes it once more).
+func safeRedirect(asked *url.URL, loc string) string {
+	u, err := url.Parse(localPath(loc))
+	if err != nil {
+		return "/"
+	}
+	if u.Path == localPath(asked.Path)+"/" {
+		u.RawQuery = asked.RawQuery
+	}
+	return asciiHeader(localPath(u.EscapedPath()) + querySuffix(u.RawQuery))
+}
+
+func querySuffix(rawQuery string) string {
+	if rawQuery == "" {
+		return ""
+	}
+	return "?" + rawQuery
+}
+
+// localPath makes sure that an escaped path can't be read as another origin.
+func localPath(escaped string) string {
+	return "/" + strings.TrimLeft(escaped, `/\`)
+}
+
+// asciiHeader escapes what must not be in a header value.
+func asciiHeader(s string) string {
+	var b strings.Builder
+	const hex = "0123456789ABCDEF"
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || c == '\\' || c == '"' {
+			b.WriteByte('%')
+			b.WriteByte(hex[c>>4])
+			b.WriteByte(hex[c&15])
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,180 @@
+// Package gateway serves sites to browsers over HTTP.
+//
+// It promises that every byte it sends was checked against its hash and every
+// name against its signature, that a site has a web origin of its own wherever
+// the host name allows one, that "not there" (404), "nobody answered" (504) and
+// "wrong bytes" (502) are never mistaken for each other, and that an error
+// names the step that failed. It never writes, never contacts a host on its
+// own (blocks and names are handed to it), and injects nothing into a site's
+// origin.
+//
+// It stands on boxo's gateway handler, which speaks the path, subdomain and
+// trustless gateway specifications (https://specs.ipfs.tech/http-gateways/).
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/holdfast-sites/holdfast/blockstore"
+	"github.com/holdfast-sites/holdfast/naming"
+)
+
+// Defaults of Config.
+const (
+	DefaultRetrievalTimeout = 30 * time.Second
+	DefaultMaxConcurrent    = 4096
+)
+
+// Names resolves names to roots. It is satisfied by *naming.Resolver.
+type Names interface {
+	// Follow resolves n through indirections to a root. Chain is outermost
+	// first, and holds what was resolved before an error too.
+	Follow(ctx context.Context, n naming.Name) (chain []naming.Resolution, root cid.Cid, err error)
+}
+
+// DNSLinks looks up what a domain points at. It is satisfied by *naming.DNSLink.
+type DNSLinks interface {
+	// Resolve returns "/ipfs/<cid>[/path]" or "/ipns/<name>[/path]".
+	// naming.ErrNotFound where the domain has no DNSLink.
+	Resolve(ctx context.Context, domain string) (string, error)
+}
+
+var (
+	_ Names    = (*naming.Resolver)(nil)
+	_ DNSLinks = (*naming.DNSLink)(nil)
+)
+
+// SiteInfo is what a gateway may know about sites beyond their content.
+type SiteInfo interface {
+	// ByAlias is the name behind a local alias.
+	ByAlias(ctx context.Context, alias string) (naming.Name, bool)
+	// Holders names the peers believed to hold the site, for error pages.
+	Holders(ctx context.Context, n naming.Name) []string
+	// Sites lists the sites that the landing page on localhost shows.
+	Sites(ctx context.Context) []Site
+}
+
+// Site is one line of the landing page.
+type Site struct {
+	Alias string // may be empty
+	Name  naming.Name
+	Title string  // may be empty
+	Root  cid.Cid // may be undefined
+}
+
+// HostConfig says how requests for one public host name are served. The zero
+// value serves /ipfs/ and /ipns/ paths.
+type HostConfig struct {
+	// Paths are the namespaces served: "/ipfs", "/ipns". Nil means both.
+	Paths []string
+	// Subdomains gives each site an origin of its own under the host and
+	// redirects paths to it.
+	Subdomains bool
+	// InlineDNSLink writes DNSLink names as one label, as a wildcard certificate needs.
+	InlineDNSLink bool
+	// Aliases gives local aliases an origin under the host: <alias>.<host>.
+	Aliases bool
+	// TrustlessOnly refuses everything but blocks, CARs and records.
+	TrustlessOnly bool
+}
+
+// Config of a gateway. Blocks is required.
+type Config struct {
+	// Blocks finds blocks, here or on the network.
+	Blocks blockstore.Getter
+	// Local finds blocks without asking anybody: what "only-if-cached" means. Nil: Blocks.
+	Local blockstore.Getter
+	// Names resolves /ipns/ paths. Nil: they are answered with 501.
+	Names Names
+	// Sites may be nil.
+	Sites SiteInfo
+	// Routing is mounted at /routing/v1/ outside of site origins. May be nil.
+	Routing http.Handler
+	// DNSLinks resolves domains. Nil: no DNS, ever.
+	DNSLinks DNSLinks
+	// Hosts are the public host names, without port. "localhost" is served with
+	// subdomains and aliases unless it is given here. IP addresses and unknown
+	// names are served by path, sandboxed.
+	Hosts map[string]HostConfig
+	// RetrievalTimeout bounds the time to the first byte, and each pause for
+	// retrieval after it. 0: DefaultRetrievalTimeout.
+	RetrievalTimeout time.Duration
+	// MaxConcurrent bounds the requests that are worked on at once. 0: DefaultMaxConcurrent.
+	MaxConcurrent int
+	// TrustedProxies may say with X-Forwarded-Host and X-Forwarded-Proto what
+	// the client asked for. From everybody else such headers are dropped.
+	TrustedProxies []netip.Prefix
+	// Metrics is where metrics are registered. Nil: a registry that nobody sees.
+	Metrics prometheus.Registerer
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+// gateway is the handler that New makes.
+type gateway struct {
+	cfg     Config
+	hosts   map[string]HostConfig
+	content *content
+	slots   chan struct{}
+	errors  *prometheus.CounterVec
+	log     *slog.Logger
+}
+
+// New makes the handler for everything that a gateway's port serves. It owns
+// nothing that has to be closed.
+func New(cfg Config) (http.Handler, error) {
+	if cfg.Blocks == nil {
+		return nil, errors.New("gateway: no blocks to serve from")
+	}
+	cfg = cfg.withDefaults()
+	hosts, err := checkHosts(cfg.Hosts)
+	if err != nil {
+		return nil, err
+	}
+	errorCount := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "holdfast_gateway_errors_total",
+		Help: "Error answers by kind and by the step that failed.",
+	}, []string{"kind", "step"})
+	if err := cfg.Metrics.Register(errorCount); err != nil {
+		return nil, err
+	}
+	c, err := newContent(cfg, hosts, false)
+	if err != nil {
+		return nil, err
+	}
+	return &gateway{
+		cfg:     cfg,
+		hosts:   hosts,
+		content: c,
+		slots:   make(chan struct{}, cfg.MaxConcurrent),
+		errors:  errorCount,
+		log:     cfg.Log,
+	}, nil
+}
+
+func (cfg Config) withDefaults() Config {
+	if cfg.Local == nil {
+		cfg.Local = cfg.Blocks
+	}
+	if cfg.RetrievalTimeout <= 0 {
+		cfg.RetrievalTimeout = DefaultRetrievalTimeout
+	}
+	if cfg.MaxConcurrent <= 0 {
+		cfg.MaxConcurrent = DefaultMaxConcurrent
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = prometheus.NewRegistry()
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return cfg
+}

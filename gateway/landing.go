@@ -1,0 +1,139 @@
+package gateway
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/holdfast-sites/holdfast/naming"
+)
+
+// openPath takes an address from the landing page's form and redirects to it.
+const openPath = "/-/open"
+
+// maxAddress bounds an address, in bytes.
+const maxAddress = 2048
+
+// landingPage is what the landing template shows.
+type landingPage struct {
+	Local bool // the reader is on this machine: sites are listed
+	Sites []landingSite
+}
+
+type landingSite struct {
+	URL   string
+	Label string
+	Root  string
+}
+
+// serveLanding shows what this is. The sites are listed only to a reader on
+// this machine: which sites somebody keeps is nobody else's business.
+func (g *gateway) serveLanding(x *transaction, h host) {
+	p := landingPage{Local: h.loopback() && remoteLoopback(x.r)}
+	if p.Local && g.cfg.Sites != nil {
+		for _, s := range g.cfg.Sites.Sites(x.ctx) {
+			p.Sites = append(p.Sites, g.landingSite(x, h, s))
+		}
+	}
+	scheme := schemeOf(x.r)
+	at := g.originHost(h)
+	writePage(x.w, http.StatusOK, "landing", p, scheme+"://*."+at.String())
+}
+
+func (g *gateway) landingSite(x *transaction, h host, s Site) landingSite {
+	l := landingSite{Label: s.Title, URL: g.siteURL(x.r, h, "ipns", s.Name.String())}
+	if s.Alias != "" && validDomain(s.Alias) && !strings.Contains(s.Alias, ".") {
+		l.URL = originURL(schemeOf(x.r), s.Alias, g.originHost(h)) + "/"
+	}
+	if l.Label == "" {
+		l.Label = s.Alias
+	}
+	if l.Label == "" {
+		l.Label = s.Name.String()
+	}
+	if s.Root.Defined() {
+		l.Root = s.Root.String()
+	}
+	return l
+}
+
+// originHost is the host under which sites have origins of their own, seen
+// from h: localhost for the addresses of this machine, which can have none below them.
+func (g *gateway) originHost(h host) host {
+	if h.loopback() {
+		return host{name: "localhost", port: h.port}
+	}
+	return h
+}
+
+// siteURL is where a CID or name is read: its origin where the host has such,
+// else its path.
+func (g *gateway) siteURL(r *http.Request, h host, ns, id string) string {
+	at := g.originHost(h)
+	if c, ok := g.hosts[at.name]; ok && c.Subdomains {
+		if label, err := g.label(ns, id, c.InlineDNSLink || schemeOf(r) == "https"); err == nil {
+			return originURL(schemeOf(r), label+"."+ns, at) + "/"
+		}
+	}
+	return "/" + ns + "/" + id + "/"
+}
+
+// serveOpen redirects to where an address is read. The target is put together
+// from what was parsed, so it can't be anybody else's origin.
+func (g *gateway) serveOpen(x *transaction, h host) {
+	address := strings.TrimSpace(x.r.URL.Query().Get("address"))
+	to, ok := g.resolveAddress(x, h, address)
+	if !ok {
+		g.fail(x, badRequest("that is no address: want a CID, a name, /ipfs/…, /ipns/…, ipfs://…, ipns://… or an alias"))
+		return
+	}
+	x.w.Header().Set("Location", asciiHeader(to))
+	x.w.Header().Set("Cache-Control", "no-store")
+	x.w.WriteHeader(http.StatusSeeOther)
+}
+
+func (g *gateway) resolveAddress(x *transaction, h host, address string) (string, bool) {
+	if address == "" || len(address) > maxAddress {
+		return "", false
+	}
+	ns := ""
+	for _, n := range []string{"ipfs", "ipns"} {
+		for _, lead := range []string{"/" + n + "/", n + "://"} {
+			if rest, ok := strings.CutPrefix(address, lead); ok {
+				ns, address = n, rest
+			}
+		}
+	}
+	id, rest, _ := strings.Cut(address, "/")
+	path := (&url.URL{Path: "/" + rest}).EscapedPath()[1:]
+	if ns == "" {
+		if n, ok := g.aliasOf(x, id); ok {
+			if h.loopback() {
+				return originURL(schemeOf(x.r), id, g.originHost(h)) + "/" + path, true
+			}
+			ns, id = "ipns", n.String()
+		} else if _, err := naming.ParseName(id); err == nil {
+			ns = "ipns"
+		} else if _, err := cid.Decode(id); err == nil {
+			ns = "ipfs"
+		} else if g.cfg.DNSLinks != nil && strings.Contains(id, ".") {
+			ns = "ipns"
+		}
+	}
+	if ns == "" {
+		return "", false
+	}
+	if _, err := g.label(ns, id, false); err != nil {
+		return "", false
+	}
+	return g.siteURL(x.r, h, ns, id) + path, true
+}
+
+func (g *gateway) aliasOf(x *transaction, id string) (naming.Name, bool) {
+	if g.cfg.Sites == nil || !validDomain(id) || strings.Contains(id, ".") || !(remoteLoopback(x.r)) {
+		return naming.Name{}, false
+	}
+	return g.cfg.Sites.ByAlias(x.ctx, id)
+}

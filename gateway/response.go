@@ -1,0 +1,170 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// writeStall is how long a client may take to accept what one Write hands over.
+const writeStall = 30 * time.Second
+
+// pacedWriter bounds a response in time: until the first byte, and between
+// writes, by the retrieval timeout (which ends the request's context), and in
+// each write by the connection's deadline, so that a slow reader is not taken
+// for a slow source.
+type pacedWriter struct {
+	http.ResponseWriter
+	timeout  time.Duration
+	stall    time.Duration // writeStall
+	timer    *time.Timer
+	deadline time.Time
+	status   int   // 0 until the header is out
+	length   int64 // the Content-Length that went out, or -1
+	written  int64
+	broken   bool // the response went wrong after its header
+}
+
+// pace starts the clock. The returned context ends with errTimeout when time is
+// up; the returned function stops the clock.
+func pace(w http.ResponseWriter, ctx context.Context, timeout time.Duration) (*pacedWriter, context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	p := &pacedWriter{ResponseWriter: w, timeout: timeout, stall: writeStall, length: -1}
+	p.timer = time.AfterFunc(timeout, func() { cancel(errTimeout) })
+	p.extend(timeout + writeStall)
+	return p, ctx, func() {
+		p.timer.Stop()
+		cancel(nil)
+	}
+}
+
+// extend moves the connection's write deadline. Writers that have none are left alone.
+func (p *pacedWriter) extend(d time.Duration) {
+	deadline := time.Now().Add(d)
+	if deadline.Sub(p.deadline).Abs() > d/16 { // not for each of many small writes
+		p.deadline = deadline
+		_ = http.NewResponseController(p.ResponseWriter).SetWriteDeadline(p.deadline)
+	}
+}
+
+func (p *pacedWriter) WriteHeader(status int) {
+	if status >= 100 && status < 200 {
+		p.ResponseWriter.WriteHeader(status)
+		return
+	}
+	if p.status != 0 {
+		p.broken = p.broken || status >= 500 // boxo's way to say that it panicked
+		return
+	}
+	p.status = status
+	if n, err := strconv.ParseInt(p.Header().Get("Content-Length"), 10, 64); err == nil {
+		p.length = n
+	}
+	p.ResponseWriter.WriteHeader(status)
+}
+
+func (p *pacedWriter) Write(b []byte) (int, error) {
+	if p.status == 0 {
+		p.WriteHeader(http.StatusOK)
+	}
+	p.timer.Stop()
+	p.extend(p.stall)
+	n, err := p.ResponseWriter.Write(b)
+	p.written += int64(n)
+	p.broken = p.broken || err != nil
+	p.timer.Reset(p.timeout)
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (p *pacedWriter) Unwrap() http.ResponseWriter { return p.ResponseWriter }
+
+// incomplete tells whether a response that has begun lacks something, so that
+// the connection has to be cut: an orderly end would make it look whole.
+func (p *pacedWriter) incomplete(r *http.Request, failed bool) bool {
+	switch {
+	case p.status == 0 || r.Method == http.MethodHead:
+		return false
+	case p.broken:
+		return true
+	case p.length >= 0:
+		return p.status != http.StatusNotModified && p.written < p.length
+	default:
+		return failed
+	}
+}
+
+// maxErrorText is how much of boxo's own error text is kept, in bytes.
+const maxErrorText = 4 << 10
+
+// attempt is one go at answering with content. It has headers of its own until
+// it is known that the answer is good; boxo's error answers are held back, so
+// that another attempt or an error page can take their place.
+type attempt struct {
+	out       *pacedWriter
+	header    http.Header
+	as        int                 // status to send instead of 200, for the site's error pages; 0: none
+	redirect  func(string) string // makes a Location safe; nil: leave it
+	mutable   bool                // the content may change under its path
+	status    int                 // what was answered
+	held      bool                // the answer was held back
+	text      []byte              // of a held-back answer
+	committed bool
+}
+
+func newAttempt(out *pacedWriter) *attempt {
+	return &attempt{out: out, header: out.Header().Clone()}
+}
+
+func (a *attempt) Header() http.Header { return a.header }
+
+func (a *attempt) WriteHeader(status int) {
+	if a.status != 0 {
+		if a.committed {
+			a.out.WriteHeader(status)
+		}
+		return
+	}
+	a.status = status
+	if status >= 400 || a.as != 0 && status != http.StatusOK {
+		a.held = true
+		return
+	}
+	if a.as != 0 {
+		status = a.as
+		for _, k := range []string{"Etag", "Last-Modified", "Accept-Ranges", "Content-Disposition", "Ipfs-Uri"} {
+			a.header.Del(k)
+		}
+	}
+	if loc := a.header.Get("Location"); loc != "" && a.redirect != nil {
+		a.header.Set("Location", a.redirect(loc))
+	}
+	if a.mutable {
+		// A name's content may be kept for its TTL and no moment longer.
+		cc, _, _ := strings.Cut(a.header.Get("Cache-Control"), ", stale-while-revalidate")
+		if cc == "" {
+			cc = "no-cache"
+		}
+		a.header.Set("Cache-Control", cc)
+	}
+	dst := a.out.Header()
+	clear(dst)
+	for k, v := range a.header {
+		dst[k] = v
+	}
+	a.committed = true
+	a.out.WriteHeader(status)
+}
+
+func (a *attempt) Write(b []byte) (int, error) {
+	if a.status == 0 {
+		a.WriteHeader(http.StatusOK)
+	}
+	if a.held {
+		a.text = append(a.text, b[:min(len(b), maxErrorText-len(a.text))]...)
+		return len(b), nil
+	}
+	return a.out.Write(b)
+}
