@@ -30,6 +30,10 @@ var (
 	ErrTooFewHosts  = errors.New("too few hosts")
 )
 
+// Count is a number of blocks and their bytes; the name that internal/state
+// knows it by.
+type Count = merkle.Count
+
 // Fetcher makes everything under roots present in the session's store, every
 // block verified, from the given sources and whoever else it finds. It takes
 // up where an earlier call was interrupted. What is present already is

@@ -1,0 +1,165 @@
+package state
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/holdfast-sites/holdfast/naming"
+)
+
+// Host is somebody who keeps sites for us.
+type Host struct {
+	ID          peer.ID
+	Name        string // how it calls itself, or we call it; not unique
+	URL         string // base of its services
+	Token       string `json:"-"` // a secret: it never shows in JSON, logs or with fmt
+	Addrs       []string
+	Labels      map[string]string // ours, not what it says of itself
+	Gateways    []string          // its public gateways
+	FreeBytes   int64             // what it said last
+	MaxPinBytes int64             // likewise; 0: no limit
+	AddedAt     time.Time
+	SeenAt      time.Time
+}
+
+// String is the host without its token.
+func (h Host) String() string { return fmt.Sprintf("host %s (%s, %s)", h.Name, h.ID, h.URL) }
+
+// GoString is String: %#v would show the token.
+func (h Host) GoString() string { return h.String() }
+
+// LogValue is the host without its token.
+func (h Host) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("id", h.ID.String()), slog.String("name", h.Name), slog.String("url", h.URL))
+}
+
+type peerCol struct{ to *peer.ID }
+
+func (c peerCol) Scan(v any) error {
+	s, _ := v.(string)
+	*c.to = ""
+	if s == "" {
+		return nil
+	}
+	id, err := peer.Decode(s)
+	if err != nil {
+		return fmt.Errorf("%w: peer id %q: %v", ErrCorrupt, s, err)
+	}
+	*c.to = id
+	return nil
+}
+
+func peerText(id peer.ID) string {
+	if id == "" {
+		return ""
+	}
+	return id.String()
+}
+
+const hostColumns = `id, name, url, token, addrs, labels, gateways, free_bytes, max_pin_bytes, added_at, seen_at`
+
+func scanHost(r scanner) (h Host, err error) {
+	return h, r.Scan(peerCol{&h.ID}, &h.Name, &h.URL, &h.Token, jsonCol{&h.Addrs}, jsonCol{&h.Labels}, jsonCol{&h.Gateways},
+		&h.FreeBytes, &h.MaxPinBytes, timeCol{&h.AddedAt}, timeCol{&h.SeenAt})
+}
+
+// PutHost keeps a host under its id, in place of what was there.
+func (db *DB) PutHost(ctx context.Context, h Host) error {
+	_, err := db.sql.ExecContext(ctx, `INSERT INTO hosts (`+hostColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET name = excluded.name, url = excluded.url, token = excluded.token,
+			addrs = excluded.addrs, labels = excluded.labels, gateways = excluded.gateways, free_bytes = excluded.free_bytes,
+			max_pin_bytes = excluded.max_pin_bytes, added_at = excluded.added_at, seen_at = excluded.seen_at`,
+		h.ID.String(), h.Name, h.URL, h.Token, jsonText(h.Addrs), jsonText(h.Labels), jsonText(h.Gateways),
+		h.FreeBytes, h.MaxPinBytes, micros(h.AddedAt), micros(h.SeenAt))
+	return db.fail("host "+h.Name, err)
+}
+
+// Host finds a host. ErrNotFound.
+func (db *DB) Host(ctx context.Context, id peer.ID) (Host, error) {
+	h, err := scanHost(db.sql.QueryRowContext(ctx, `SELECT `+hostColumns+` FROM hosts WHERE id = ?`, peerText(id)))
+	return h, db.fail("host "+peerText(id), err)
+}
+
+// HostByName finds a host by its id, name or URL. ErrNotFound; ErrConflict
+// where several have that name.
+func (db *DB) HostByName(ctx context.Context, nameOrIDOrURL string) (Host, error) {
+	what := "host " + nameOrIDOrURL
+	for _, column := range []string{"id", "name", "url"} {
+		hs, err := all(ctx, db, what, scanHost, `SELECT `+hostColumns+` FROM hosts WHERE `+column+` = ? LIMIT 2`, nameOrIDOrURL)
+		if err != nil {
+			return Host{}, err
+		}
+		switch len(hs) {
+		case 1:
+			return hs[0], nil
+		case 2:
+			return Host{}, fmt.Errorf("%s: %w: %s and %s both have this %s", what, ErrConflict, hs[0].ID, hs[1].ID, column)
+		}
+	}
+	return Host{}, fmt.Errorf("%s: %w", what, ErrNotFound)
+}
+
+// Hosts lists all, in the order in which they were added.
+func (db *DB) Hosts(ctx context.Context) ([]Host, error) {
+	return all(ctx, db, "hosts", scanHost, `SELECT `+hostColumns+` FROM hosts ORDER BY added_at, id`)
+}
+
+// RemoveHost forgets a host and what it holds; the evidence stays. ErrNotFound.
+func (db *DB) RemoveHost(ctx context.Context, id peer.ID) error {
+	what := "host " + peerText(id)
+	return db.tx(ctx, what, func(tx *sql.Tx) error {
+		res, err := tx.ExecContext(ctx, `DELETE FROM hosts WHERE id = ?`, peerText(id))
+		if err != nil {
+			return db.fail(what, err)
+		}
+		if n, _ := res.RowsAffected(); n == 0 {
+			return fmt.Errorf("%s: %w", what, ErrNotFound)
+		}
+		_, err = tx.ExecContext(ctx, `DELETE FROM holdings WHERE host = ?`, peerText(id))
+		return db.fail(what, err)
+	})
+}
+
+// Holding is what we placed at a host for a site.
+type Holding struct {
+	Site       naming.Name
+	Host       peer.ID
+	Root       cid.Cid // what VerifiedAt is about
+	NamePin    string  // request ids at the host; empty where there is none
+	TempPin    string
+	State      string // queued, fetching, proved, failed, unreachable
+	Error      string
+	VerifiedAt time.Time // of the last full audit that it passed
+}
+
+const holdingColumns = `site, host, root, name_pin, temp_pin, state, error, verified_at`
+
+func scanHolding(r scanner) (h Holding, err error) {
+	return h, r.Scan(nameCol{&h.Site}, peerCol{&h.Host}, cidCol{&h.Root}, &h.NamePin, &h.TempPin, &h.State, &h.Error, timeCol{&h.VerifiedAt})
+}
+
+// PutHolding keeps a holding under its site and host, in place of what was there.
+func (db *DB) PutHolding(ctx context.Context, h Holding) error {
+	_, err := db.sql.ExecContext(ctx, `INSERT INTO holdings (`+holdingColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (site, host) DO UPDATE SET root = excluded.root, name_pin = excluded.name_pin,
+			temp_pin = excluded.temp_pin, state = excluded.state, error = excluded.error, verified_at = excluded.verified_at`,
+		h.Site.String(), h.Host.String(), cidText(h.Root), h.NamePin, h.TempPin, h.State, h.Error, micros(h.VerifiedAt))
+	return db.fail("holding", err)
+}
+
+// Holdings lists a site's, by host.
+func (db *DB) Holdings(ctx context.Context, n naming.Name) ([]Holding, error) {
+	return all(ctx, db, "holdings", scanHolding, `SELECT `+holdingColumns+` FROM holdings WHERE site = ? ORDER BY host`, nameText(n))
+}
+
+// RemoveHolding forgets a holding; none there is no error.
+func (db *DB) RemoveHolding(ctx context.Context, site naming.Name, host peer.ID) error {
+	_, err := db.sql.ExecContext(ctx, `DELETE FROM holdings WHERE site = ? AND host = ?`, nameText(site), peerText(host))
+	return db.fail("holding", err)
+}

@@ -1,0 +1,104 @@
+package state
+
+import (
+	"context"
+	"time"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/holdfast-sites/holdfast/naming"
+)
+
+// Site is what an author knows of a site of theirs.
+type Site struct {
+	Name        naming.Name
+	Alias       string // unique
+	Root        cid.Cid
+	Release     cid.Cid
+	Policy      cid.Cid
+	Number      uint64 // of the release
+	Sequence    uint64 // of the record
+	Files       int64
+	Bytes       int64 // of file content
+	Copies      int   // wanted
+	PublishedAt time.Time
+	ValidUntil  time.Time // of the record
+	Live        bool      // seen from outside
+	LiveAt      time.Time
+	Dir         string // what was published
+}
+
+const siteColumns = `name, alias, root, release, policy, number, sequence, files, bytes, copies,
+	published_at, valid_until, live, live_at, dir`
+
+func scanSite(r scanner) (s Site, err error) {
+	return s, r.Scan(nameCol{&s.Name}, &s.Alias, cidCol{&s.Root}, cidCol{&s.Release}, cidCol{&s.Policy},
+		&s.Number, &s.Sequence, &s.Files, &s.Bytes, &s.Copies,
+		timeCol{&s.PublishedAt}, timeCol{&s.ValidUntil}, &s.Live, timeCol{&s.LiveAt}, &s.Dir)
+}
+
+// PutSite keeps a site under its name, in place of what was there. ErrConflict
+// where another name has the alias.
+func (db *DB) PutSite(ctx context.Context, s Site) error {
+	_, err := db.sql.ExecContext(ctx, `INSERT INTO sites (`+siteColumns+`)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (name) DO UPDATE SET alias = excluded.alias, root = excluded.root, release = excluded.release,
+			policy = excluded.policy, number = excluded.number, sequence = excluded.sequence, files = excluded.files,
+			bytes = excluded.bytes, copies = excluded.copies, published_at = excluded.published_at,
+			valid_until = excluded.valid_until, live = excluded.live, live_at = excluded.live_at, dir = excluded.dir`,
+		s.Name.String(), s.Alias, cidText(s.Root), cidText(s.Release), cidText(s.Policy), int64(s.Number), int64(s.Sequence),
+		s.Files, s.Bytes, s.Copies, micros(s.PublishedAt), micros(s.ValidUntil), s.Live, micros(s.LiveAt), s.Dir)
+	return db.fail("site "+s.Alias, err)
+}
+
+// SiteByAlias finds a site. ErrNotFound.
+func (db *DB) SiteByAlias(ctx context.Context, alias string) (Site, error) {
+	s, err := scanSite(db.sql.QueryRowContext(ctx, `SELECT `+siteColumns+` FROM sites WHERE alias = ?`, alias))
+	return s, db.fail("site "+alias, err)
+}
+
+// SiteByName finds a site. ErrNotFound.
+func (db *DB) SiteByName(ctx context.Context, n naming.Name) (Site, error) {
+	s, err := scanSite(db.sql.QueryRowContext(ctx, `SELECT `+siteColumns+` FROM sites WHERE name = ?`, nameText(n)))
+	return s, db.fail("site "+nameText(n), err)
+}
+
+// Sites lists all, by alias.
+func (db *DB) Sites(ctx context.Context) ([]Site, error) {
+	return all(ctx, db, "sites", scanSite, `SELECT `+siteColumns+` FROM sites ORDER BY alias`)
+}
+
+// ReleaseRow is one published version, as listed by history.
+type ReleaseRow struct {
+	Site     naming.Name
+	Number   uint64
+	CID      cid.Cid // of the release block
+	Root     cid.Cid
+	Sequence uint64 // of the record that published it first
+	Time     time.Time
+	Message  string
+	Files    int64
+	Bytes    int64
+}
+
+const releaseColumns = `site, cid, number, root, sequence, time, message, files, bytes`
+
+func scanRelease(r scanner) (w ReleaseRow, err error) {
+	return w, r.Scan(nameCol{&w.Site}, cidCol{&w.CID}, &w.Number, cidCol{&w.Root}, &w.Sequence, timeCol{&w.Time},
+		&w.Message, &w.Files, &w.Bytes)
+}
+
+// PutRelease keeps a release under its CID, in place of what was there.
+func (db *DB) PutRelease(ctx context.Context, w ReleaseRow) error {
+	_, err := db.sql.ExecContext(ctx, `INSERT INTO releases (`+releaseColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (site, cid) DO UPDATE SET number = excluded.number, root = excluded.root, sequence = excluded.sequence,
+			time = excluded.time, message = excluded.message, files = excluded.files, bytes = excluded.bytes`,
+		w.Site.String(), w.CID.String(), int64(w.Number), cidText(w.Root), int64(w.Sequence), micros(w.Time), w.Message, w.Files, w.Bytes)
+	return db.fail("release", err)
+}
+
+// Releases lists a site's, newest first.
+func (db *DB) Releases(ctx context.Context, n naming.Name) ([]ReleaseRow, error) {
+	return all(ctx, db, "releases", scanRelease,
+		`SELECT `+releaseColumns+` FROM releases WHERE site = ? ORDER BY number DESC, time DESC`, nameText(n))
+}
