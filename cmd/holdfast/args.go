@@ -1,0 +1,118 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// reorder puts the arguments as urfave/cli v2 wants them, which stops looking
+// for flags at the first argument: global flags, command, its flags, "--", arguments. Flags
+// may then stand anywhere, and "--" ends them.
+func reorder(app *cli.App, args []string) []string {
+	takes := valueFlags(app)
+	type flagText struct {
+		name  string
+		texts []string
+	}
+	var flags []flagText
+	var words []string
+	ended := false
+	for i := 0; i < len(args); i++ {
+		a := args[i]
+		switch {
+		case ended || a == "-" || !strings.HasPrefix(a, "-"):
+			words = append(words, a)
+		case a == "--":
+			ended = true
+			// What stands behind can't be a command's name any more.
+			words = append(words, a)
+		default:
+			name, _, has := strings.Cut(strings.TrimLeft(a, "-"), "=")
+			f := flagText{name: name, texts: []string{a}}
+			if !has && takes[name] && i+1 < len(args) {
+				i++
+				f.texts = append(f.texts, args[i])
+			}
+			flags = append(flags, f)
+		}
+	}
+	cmds, path := app.Commands, []*cli.Command{}
+	n := 0
+	for n < len(words) {
+		c := find(cmds, words[n])
+		if c == nil {
+			break
+		}
+		path = append(path, c)
+		cmds = c.Subcommands
+		n++
+	}
+	rest := words[n:]
+	for i, w := range rest {
+		if w == "--" {
+			rest = append(append([]string{}, rest[:i]...), rest[i+1:]...)
+			break
+		}
+	}
+	var out, own []string
+	for _, f := range flags {
+		if declares(app.Flags, f.name) || len(path) == 0 {
+			out = append(out, f.texts...)
+		} else {
+			own = append(own, f.texts...)
+		}
+	}
+	for _, c := range path {
+		out = append(out, c.Name)
+	}
+	out = append(out, own...)
+	if len(rest) > 0 {
+		out = append(append(out, "--"), rest...)
+	}
+	return out
+}
+
+// valueFlags tells which declared flags take a value. A name has one meaning
+// throughout the program; a test holds that.
+func valueFlags(app *cli.App) map[string]bool {
+	out := make(map[string]bool)
+	add := func(flags []cli.Flag) {
+		for _, f := range flags {
+			_, isBool := f.(*cli.BoolFlag)
+			for _, n := range f.Names() {
+				out[n] = !isBool
+			}
+		}
+	}
+	var walk func([]*cli.Command)
+	walk = func(cmds []*cli.Command) {
+		for _, c := range cmds {
+			add(c.Flags)
+			walk(c.Subcommands)
+		}
+	}
+	add(app.Flags)
+	walk(app.Commands)
+	return out
+}
+
+func find(cmds []*cli.Command, name string) *cli.Command {
+	for _, c := range cmds {
+		if c.HasName(name) {
+			return c
+		}
+	}
+	return nil
+}
+
+func declares(flags []cli.Flag, name string) bool {
+	for _, f := range flags {
+		for _, n := range f.Names() {
+			if n == name {
+				return true
+			}
+		}
+	}
+	return false
+}

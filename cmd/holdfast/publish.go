@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/holdfast-sites/holdfast/internal/author"
+	"github.com/holdfast-sites/holdfast/internal/node"
+	"github.com/holdfast-sites/holdfast/merkle"
+)
+
+func siteFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "site", Aliases: []string{"s"}, Usage: "the site's alias; its key is made at the first publish", DefaultText: "the folder's name"},
+		&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "what is new in this release"},
+		&cli.StringFlag{Name: "symlinks", Usage: "follow those inside the folder, or keep them as links", Value: "follow"},
+		&cli.DurationFlag{Name: "lifetime", Usage: "how long the signed name lives without you", DefaultText: "one year"},
+		&cli.IntFlag{Name: "copies", Usage: "hosts that must prove their copy before the name moves; 0: none", DefaultText: "3, or as many as there are hosts"},
+		&cli.IntFlag{Name: "keep", Usage: "releases that holders keep", DefaultText: "2"},
+		&cli.StringFlag{Name: "if-root", Usage: "publish only if the newest release anybody knows has this root"},
+		&cli.BoolFlag{Name: "force-offline", Usage: "publish though nobody can say what the newest release is"},
+		&cli.BoolFlag{Name: "dry-run", Usage: "list what would be left out, publish nothing"},
+	}
+}
+
+func (e *env) publishCommand() *cli.Command {
+	return &cli.Command{
+		Name: "publish", Usage: "make a folder the newest release of a site", ArgsUsage: "DIR",
+		Description: "Builds the folder, has hosts copy it and prove every byte, and only then moves the name.\n" +
+			"Example: holdfast publish public --site blog -m 'new year'",
+		Flags: append(append(siteFlags(), networkFlags()...),
+			&cli.BoolFlag{Name: "no-wait", Usage: "hand the work to the running node and return at once"}),
+		Action: func(c *cli.Context) error { return e.runPublish(c.Context, c) },
+	}
+}
+
+// publishRequest reads the flags that publish and up share.
+func (e *env) publishRequest(c *cli.Context, cfg node.PublishConfig) (author.PublishRequest, error) {
+	if err := exactly(c, "DIR"); err != nil {
+		return author.PublishRequest{}, err
+	}
+	dir, err := filepath.Abs(c.Args().First())
+	if err != nil {
+		return author.PublishRequest{}, err
+	}
+	req := author.PublishRequest{
+		Dir: dir, Alias: c.String("site"), Message: c.String("message"), IfRoot: c.String("if-root"),
+		ForceOffline: c.Bool("force-offline"), Symlinks: merkle.SymlinkMode(c.String("symlinks")),
+		Copies: cfg.Copies, Keep: cfg.Keep, Lifetime: time.Duration(cfg.Lifetime), TTL: time.Duration(cfg.TTL),
+	}
+	if req.Alias == "" {
+		req.Alias = aliasFor(dir)
+	}
+	if c.IsSet("copies") {
+		n := c.Int("copies")
+		req.Copies = &n
+	}
+	if c.IsSet("keep") {
+		req.Keep = c.Int("keep")
+	}
+	if c.IsSet("lifetime") {
+		req.Lifetime = c.Duration("lifetime")
+	}
+	if req.Symlinks != merkle.SymlinksFollow && req.Symlinks != merkle.SymlinksKeep {
+		return req, usage("--symlinks must be follow or keep, not %q", string(req.Symlinks))
+	}
+	return req, nil
+}
+
+// aliasFor makes an alias of a folder's name.
+func aliasFor(dir string) string {
+	s := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+			return r
+		case r >= 'A' && r <= 'Z':
+			return r + 'a' - 'A'
+		}
+		return '-'
+	}, filepath.Base(dir))
+	s = strings.Trim(s, "-")
+	if len(s) > 63 {
+		s = strings.Trim(s[:63], "-")
+	}
+	if s == "" {
+		return "site"
+	}
+	return s
+}
+
+func (e *env) runPublish(ctx context.Context, c *cli.Context) error {
+	cfg, err := e.config(c)
+	if err != nil {
+		return err
+	}
+	req, err := e.publishRequest(c, cfg.Publish)
+	if err != nil {
+		return err
+	}
+	if c.Bool("dry-run") {
+		return e.dryRun(ctx, c, author.BuildRequest{Path: req.Dir, Symlinks: req.Symlinks, DryRun: true})
+	}
+	if c.Bool("no-wait") {
+		client, err := e.running(ctx, cfg)
+		if err != nil {
+			return usage("--no-wait hands the work to a running node, and none runs on %s; start one with `holdfast serve`", e.home)
+		}
+		if err := client.HandOver(ctx, "publish", req); err != nil {
+			return err
+		}
+		e.print(map[string]string{"alias": req.Alias, "state": author.Queued}, func() {
+			e.printf("handed over; `holdfast status %s` tells how it goes\n", req.Alias)
+		})
+		return nil
+	}
+	return ask(ctx, e, c, node.Connected, "publish", req, e.showPublished)
+}
+
+func (e *env) showPublished(p author.Published) {
+	e.printf("%s  release %d  %d files  %s\n", p.Alias, p.Number, p.Files, size(p.Bytes))
+	e.printf("  name  %s\n  root  %s\n", p.Name, p.Root)
+	e.showHosts(p.Hosts)
+	for _, u := range p.URLs {
+		e.printf("  open  %s\n", u)
+	}
+	live := "not seen from outside"
+	if p.Live {
+		live = "live"
+	}
+	if len(p.Hosts) > 0 {
+		e.printf("  %s, safe until %s\n", live, when(p.SafeUntil))
+	}
+	for _, w := range p.Warnings {
+		e.say(e.err, "warning: %s\n", w)
+	}
+}
+
+func (e *env) showHosts(hosts []author.HostState) {
+	for _, h := range hosts {
+		e.printf("  host  %-16s %-11s %s %s\n", h.Name, h.State, when(h.VerifiedAt), h.Error)
+	}
+}
+
+func (e *env) buildCommand() *cli.Command {
+	return &cli.Command{
+		Name: "build", Usage: "make the root of a folder or file; sign nothing", ArgsUsage: "PATH",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "profile", Usage: "unixfs-v1-2025 or unixfs-v0-2015", Value: string(merkle.V1_2025)},
+			&cli.StringFlag{Name: "symlinks", Usage: "follow those inside the folder, or keep them as links", Value: "follow"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "list what would be left out, build nothing"},
+		},
+		Action: func(c *cli.Context) error { return e.runBuild(c.Context, c) },
+	}
+}
+
+func (e *env) runBuild(ctx context.Context, c *cli.Context) error {
+	if err := exactly(c, "PATH"); err != nil {
+		return err
+	}
+	path, err := filepath.Abs(c.Args().First())
+	if err != nil {
+		return err
+	}
+	req := author.BuildRequest{Path: path, Profile: merkle.Profile(c.String("profile")), Symlinks: merkle.SymlinkMode(c.String("symlinks"))}
+	if req.Profile != merkle.V1_2025 && req.Profile != merkle.V0_2015 {
+		return usage("--profile must be %s or %s, not %q", merkle.V1_2025, merkle.V0_2015, string(req.Profile))
+	}
+	if req.Symlinks != merkle.SymlinksFollow && req.Symlinks != merkle.SymlinksKeep {
+		return usage("--symlinks must be follow or keep, not %q", string(req.Symlinks))
+	}
+	if c.Bool("dry-run") {
+		req.DryRun = true
+		return e.dryRun(ctx, c, req)
+	}
+	return ask(ctx, e, c, node.Blocks, "build", req, func(b author.BuildResult) {
+		e.printf("%s\n", b.Root)
+		e.say(e.err, "%d files, %s, %d blocks (%d new)\n", b.Files, size(b.Bytes), b.Blocks, b.AddedBlocks)
+	})
+}
+
+func (e *env) dryRun(ctx context.Context, c *cli.Context, req author.BuildRequest) error {
+	return ask(ctx, e, c, node.Records, "build", req, func(b author.BuildResult) {
+		for _, p := range b.Ignored {
+			e.printf("ignored  %s\n", p)
+		}
+		e.printf("%d files, %s; %d left out\n", b.Files, size(b.Bytes), len(b.Ignored))
+	})
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/holdfast-sites/holdfast/internal/author"
+	"github.com/holdfast-sites/holdfast/internal/node"
+)
+
+func (e *env) statusCommand() *cli.Command {
+	return &cli.Command{
+		Name: "status", Usage: "who holds a site, when each last proved it, and until when it is safe", ArgsUsage: "[SITE]",
+		Flags: append(networkFlags(),
+			&cli.BoolFlag{Name: "check", Usage: "have each host prove its copy again, now"}),
+		Action: func(c *cli.Context) error { return e.runStatus(c.Context, c) },
+	}
+}
+
+func (e *env) runStatus(ctx context.Context, c *cli.Context) error {
+	if c.NArg() > 1 {
+		return usage("status takes one site, or none for all")
+	}
+	scope := node.Records
+	if c.Bool("check") {
+		scope = node.Connected
+	}
+	req := author.StatusRequest{Alias: c.Args().First(), Check: c.Bool("check")}
+	return ask(ctx, e, c, scope, "status", req, func(s node.Sites) {
+		if len(s.Sites) == 0 {
+			e.printf("nothing was published here yet; start with `holdfast publish DIR --site NAME`\n")
+		}
+		for _, st := range s.Sites {
+			e.showStatus(st)
+		}
+	})
+}
+
+func (e *env) showStatus(s author.SiteStatus) {
+	proved := 0
+	var last *time.Time
+	for _, h := range s.Hosts {
+		if h.State != author.Proved {
+			continue
+		}
+		proved++
+		if last == nil || (h.VerifiedAt != nil && h.VerifiedAt.After(*last)) {
+			last = h.VerifiedAt
+		}
+	}
+	e.printf("%s  release %d  %s  %d files  %s\n", s.Alias, s.Number, when(s.Published), s.Files, size(s.Bytes))
+	e.printf("  name  %s\n", s.Name)
+	e.printf("  root  %s\n", s.Root)
+	if s.Copies == 0 {
+		e.printf("  nobody else holds it: it is online while this machine serves it\n")
+	} else {
+		e.printf("  %d of %d copies, last proved %s\n", proved, s.Copies, when(last))
+		e.printf("  safe until %s; name valid until %s\n", when(s.SafeUntil), when(s.ValidUntil))
+	}
+	e.showHosts(s.Hosts)
+}
+
+func (e *env) sitesCommand() *cli.Command {
+	return &cli.Command{
+		Name: "sites", Usage: "the sites published here, a line each",
+		Action: func(c *cli.Context) error {
+			return ask(c.Context, e, c, node.Records, "status", author.StatusRequest{}, func(s node.Sites) {
+				for _, st := range s.Sites {
+					e.printf("%-20s release %-4d %-12s %8s  %s\n", st.Alias, st.Number, when(st.Published), size(st.Bytes), st.Name)
+				}
+			})
+		},
+	}
+}
+
+func (e *env) historyCommand() *cli.Command {
+	return &cli.Command{
+		Name: "history", Usage: "the releases of a site, newest first", ArgsUsage: "SITE",
+		Flags: append(networkFlags(), &cli.IntFlag{Name: "limit", Usage: "how many", Value: 100}),
+		Action: func(c *cli.Context) error {
+			if err := exactly(c, "SITE"); err != nil {
+				return err
+			}
+			req := author.HistoryRequest{Site: c.Args().First(), Limit: c.Int("limit")}
+			return ask(c.Context, e, c, node.Connected, "history", req, func(r node.Releases) {
+				for _, h := range r.Releases {
+					e.printf("%4d  %-14s %6d files %9s  %s  %s\n", h.Number, when(h.Time), h.Files, size(h.Bytes), h.Root, h.Message)
+				}
+			})
+		},
+	}
+}

@@ -1,0 +1,77 @@
+package author
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/holdfast-sites/holdfast/internal/state"
+	"github.com/holdfast-sites/holdfast/naming"
+)
+
+// Address is a parsed ADDRESS of the command line: content by CID or by name,
+// and a path in it.
+type Address struct {
+	CID  cid.Cid     // defined for immutable addresses
+	Name naming.Name // of the site otherwise
+	Path string      // in the folder, without a leading slash
+}
+
+// ParseAddress understands a CID, /ipfs/…, /ipns/…, ipfs://, ipns://, a site's
+// alias or name, and (through the resolver's DNSLink, where configured) a domain, each with a path.
+func (a *Author) ParseAddress(ctx context.Context, s string) (Address, error) {
+	kind, first, rest, err := splitAddress(s)
+	if err != nil {
+		return Address{}, err
+	}
+	out := Address{Path: rest}
+	if kind != "ipns" {
+		if c, err := cid.Decode(first); err == nil && (kind == "ipfs" || c.Type() != cid.Libp2pKey) {
+			out.CID = c
+			return out, nil
+		} else if kind == "ipfs" {
+			return out, fmt.Errorf("%w: %q is not a CID: %v", ErrUsage, first, err)
+		}
+	}
+	if out.Name, err = naming.ParseName(first); err == nil {
+		return out, nil
+	}
+	site, err := a.State.SiteByAlias(ctx, first)
+	if err == nil {
+		out.Name = site.Name
+		return out, nil
+	}
+	if !errors.Is(err, state.ErrNotFound) {
+		return out, err
+	}
+	if signer, err := a.Keys.Signer(first); err == nil {
+		out.Name = signer.Name()
+		return out, nil
+	}
+	return out, fmt.Errorf("%w: %q is no CID, no name, and no site of this machine", ErrNoSite, first)
+}
+
+// splitAddress tells which namespace an address is in ("" where it doesn't
+// say), its first segment, and the path behind that. URLs are unescaped, plain
+// paths are taken byte for byte.
+func splitAddress(s string) (kind, first, rest string, err error) {
+	s = strings.TrimSpace(s)
+	switch {
+	case strings.HasPrefix(s, "ipfs://"), strings.HasPrefix(s, "ipns://"):
+		kind, s = s[:4], s[7:]
+		if s, err = url.PathUnescape(s); err != nil {
+			return "", "", "", fmt.Errorf("%w: %v", ErrUsage, err)
+		}
+	case strings.HasPrefix(s, "/ipfs/"), strings.HasPrefix(s, "/ipns/"):
+		kind, s = s[1:5], s[6:]
+	}
+	first, rest, _ = strings.Cut(s, "/")
+	if first == "" {
+		return "", "", "", fmt.Errorf("%w: empty address", ErrUsage)
+	}
+	return kind, first, strings.Trim(rest, "/"), nil
+}

@@ -1,0 +1,303 @@
+package author
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/holdfast-sites/holdfast/blockstore"
+	"github.com/holdfast-sites/holdfast/merkle"
+	"github.com/holdfast-sites/holdfast/replicate"
+)
+
+// importOwner keeps what was imported or built by hand until it is released.
+const importOwner = "import"
+
+// find resolves an address to the CID that it names, and tells who is likely
+// to have what is under it.
+func (a *Author) find(ctx context.Context, s string) (target cid.Cid, from []peer.AddrInfo, err error) {
+	addr, err := a.ParseAddress(ctx, s)
+	if err != nil {
+		return cid.Undef, nil, err
+	}
+	root := addr.CID
+	if !root.Defined() {
+		chain, r, err := a.Resolver.Follow(ctx, addr.Name)
+		if err != nil {
+			return cid.Undef, nil, err
+		}
+		root, from = r, a.roster(ctx, chain[0].Record.Policy())
+	}
+	from = append(from, a.Peers()...)
+	if addr.Path == "" {
+		return root, from, nil
+	}
+	target, err = merkle.Resolve(ctx, a.blocks(), root, addr.Path)
+	return target, from, err
+}
+
+// roster is the holders that a policy names; none where it can't be had in a
+// few seconds.
+func (a *Author) roster(ctx context.Context, policy cid.Cid) (out []peer.AddrInfo) {
+	if !policy.Defined() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	pol, err := replicate.ReadPolicy(ctx, a.blocks(), policy)
+	if err != nil {
+		return nil
+	}
+	for _, m := range pol.Roster {
+		if ai, err := m.AddrInfo(); err == nil {
+			out = append(out, ai)
+		}
+	}
+	return out
+}
+
+// bringHome makes everything under target present here, in bulk: reading block
+// by block over a network is many times slower. done ends the shield over it.
+func (a *Author) bringHome(ctx context.Context, target cid.Cid, from []peer.AddrInfo, report func(Event)) (done func(), err error) {
+	if a.Network == nil {
+		return func() {}, nil
+	}
+	s, err := a.Store.Begin(ctx, "get:"+target.String())
+	if errors.Is(err, blockstore.ErrSessionOpen) { // another get of the same
+		s, err = a.Store.Begin(ctx, "")
+	}
+	if err != nil {
+		return nil, err
+	}
+	_, err = a.Network.Fetch(ctx, s, []cid.Cid{target}, from, merkle.Limits{}, func(c merkle.Count) {
+		report(Event{Step: "fetch", Done: c.Bytes})
+	})
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return func() { s.Close() }, nil
+}
+
+// GetRequest asks for content to be written to a folder or file.
+type GetRequest struct {
+	Address string `json:"address"`
+	Out     string `json:"out"` // absolute; must not exist, or be an empty folder
+}
+
+// Got is what Get and Export wrote.
+type Got struct {
+	Root  string `json:"root"`
+	Files int64  `json:"files"`
+	Bytes int64  `json:"bytes"`
+}
+
+// Get writes a site, folder or file to disk, every block verified.
+func (a *Author) Get(ctx context.Context, req GetRequest, report func(Event)) (Got, error) {
+	target, from, err := a.find(ctx, req.Address)
+	if err != nil {
+		return Got{}, err
+	}
+	done, err := a.bringHome(ctx, target, from, report)
+	if err != nil {
+		return Got{}, err
+	}
+	defer done()
+	ex, err := merkle.Extract(ctx, a.Store, target, req.Out, func(e merkle.Extracted) {
+		report(Event{Step: "get", Done: e.Bytes, Message: fmt.Sprintf("%d files", e.Files)})
+	})
+	if err != nil {
+		return Got{}, err
+	}
+	return Got{Root: target.String(), Files: ex.Files, Bytes: ex.Bytes}, nil
+}
+
+// Cat writes one file to w.
+func (a *Author) Cat(ctx context.Context, address string, w io.Writer) error {
+	target, _, err := a.find(ctx, address)
+	if err != nil {
+		return err
+	}
+	f, err := merkle.OpenFile(ctx, a.blocks(), target)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(w, f)
+	return err
+}
+
+// BuildRequest asks for a root without a signature.
+type BuildRequest struct {
+	Path     string             `json:"path"` // absolute; a folder or one file
+	Profile  merkle.Profile     `json:"profile,omitempty"`
+	Symlinks merkle.SymlinkMode `json:"symlinks,omitempty"`
+	DryRun   bool               `json:"dry_run,omitempty"` // only lists what would be taken and left out
+}
+
+// BuildResult is what a build made.
+type BuildResult struct {
+	Root        string   `json:"root"`
+	Files       int64    `json:"files"`
+	Bytes       int64    `json:"bytes"`
+	Blocks      int64    `json:"blocks"`
+	AddedBlocks int64    `json:"added_blocks"`
+	Ignored     []string `json:"ignored"`
+}
+
+// Build makes a root of a folder or file and keeps its blocks.
+func (a *Author) Build(ctx context.Context, req BuildRequest, report func(Event)) (BuildResult, error) {
+	opts := merkle.BuildOptions{
+		Profile: req.Profile, Symlinks: req.Symlinks,
+		Progress: func(g merkle.Progress) { report(Event{Step: "build", Done: g.Bytes, Total: g.TotalBytes}) },
+	}
+	if req.DryRun {
+		scan, err := merkle.ScanFolder(ctx, req.Path, opts)
+		return BuildResult{Files: scan.Files, Bytes: scan.Bytes, Ignored: emptyNotNil(scan.Ignored)}, err
+	}
+	s, err := a.Store.Begin(ctx, "")
+	if err != nil {
+		return BuildResult{}, err
+	}
+	defer s.Close()
+	b, err := merkle.Build(ctx, s, req.Path, opts)
+	if err != nil {
+		return BuildResult{}, err
+	}
+	if err := keepAll(ctx, s, importOwner, b.Root, b.CIDs); err != nil {
+		return BuildResult{}, err
+	}
+	return BuildResult{
+		Root: b.Root.String(), Files: b.Files, Bytes: b.Bytes, Blocks: b.DAG.Blocks,
+		AddedBlocks: b.Added.Blocks, Ignored: emptyNotNil(b.Ignored),
+	}, nil
+}
+
+func emptyNotNil(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}
+
+func keepAll(ctx context.Context, s blockstore.Session, owner string, root cid.Cid, cids []cid.Cid) error {
+	return s.Keep(ctx, owner, root, slices.Values(cids))
+}
+
+// ImportResult is what a CAR held.
+type ImportResult struct {
+	Roots    []string `json:"roots"`
+	Blocks   int64    `json:"blocks"`
+	Bytes    int64    `json:"bytes"`
+	Missing  []string `json:"missing,omitempty"` // under the roots, and not in the CAR nor here
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Import takes the blocks of a CAR file, each verified. Roots that are whole
+// are kept; of others the blocks stay until they are collected, and what is
+// missing is named.
+func (a *Author) Import(ctx context.Context, path string) (ImportResult, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return ImportResult{}, err
+	}
+	defer f.Close()
+	s, err := a.Store.Begin(ctx, "")
+	if err != nil {
+		return ImportResult{}, err
+	}
+	defer s.Close()
+	in, err := merkle.ReadCAR(ctx, s, f, merkle.Limits{})
+	if err != nil {
+		return ImportResult{}, err
+	}
+	if err := s.Sync(ctx); err != nil {
+		return ImportResult{}, err
+	}
+	out := ImportResult{Roots: []string{}, Blocks: in.Blocks, Bytes: in.Bytes}
+	for _, root := range in.Roots {
+		out.Roots = append(out.Roots, root.String())
+		rep, err := merkle.Verify(ctx, a.Store, root, merkle.WalkOptions{})
+		if errors.Is(err, merkle.ErrUnsupported) {
+			out.Warnings = append(out.Warnings, fmt.Sprintf("%s is not kept: %v", root, err))
+			continue
+		}
+		if err != nil {
+			return out, err
+		}
+		for _, c := range append(rep.Missing, rep.Corrupt...) {
+			out.Missing = append(out.Missing, c.String())
+		}
+		// A DAG that lacks blocks is kept as far as it is there, so that it
+		// can be completed; its gaps are said here and by every reader.
+		if err := keepAll(ctx, s, importOwner, root, rep.CIDs); err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
+// Export writes everything under an address as a CAR file, next to its final
+// name first, so that a file of that name is always whole.
+func (a *Author) Export(ctx context.Context, req GetRequest, report func(Event)) (Got, error) {
+	target, from, err := a.find(ctx, req.Address)
+	if err != nil {
+		return Got{}, err
+	}
+	done, err := a.bringHome(ctx, target, from, report)
+	if err != nil {
+		return Got{}, err
+	}
+	defer done()
+	tmp, err := os.CreateTemp(filepath.Dir(req.Out), ".holdfast-*.car")
+	if err != nil {
+		return Got{}, err
+	}
+	defer os.Remove(tmp.Name())
+	defer tmp.Close()
+	w := &progressWriter{w: tmp, report: report}
+	if _, err := merkle.WriteCAR(ctx, a.Store, w, target, merkle.WalkOptions{}); err != nil {
+		return Got{}, err
+	}
+	if err := tmp.Sync(); err != nil {
+		return Got{}, err
+	}
+	if err := tmp.Close(); err != nil {
+		return Got{}, err
+	}
+	if err := os.Rename(tmp.Name(), req.Out); err != nil {
+		return Got{}, err
+	}
+	return Got{Root: target.String(), Files: 1, Bytes: w.n}, nil
+}
+
+// ExportTo streams the CAR.
+func (a *Author) ExportTo(ctx context.Context, address string, w io.Writer) error {
+	target, _, err := a.find(ctx, address)
+	if err != nil {
+		return err
+	}
+	_, err = merkle.WriteCAR(ctx, a.blocks(), w, target, merkle.WalkOptions{})
+	return err
+}
+
+type progressWriter struct {
+	w      io.Writer
+	n      int64
+	report func(Event)
+}
+
+func (p *progressWriter) Write(b []byte) (int, error) {
+	n, err := p.w.Write(b)
+	p.n += int64(n)
+	p.report(Event{Step: "export", Done: p.n})
+	return n, err
+}

@@ -1,0 +1,204 @@
+package author
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/holdfast-sites/holdfast/internal/state"
+	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/replicate"
+)
+
+// HostInfo is a host as the author knows it, without its token.
+type HostInfo struct {
+	ID       string            `json:"id"`
+	Name     string            `json:"name"`
+	URL      string            `json:"url"`
+	Label    map[string]string `json:"label"`
+	Addrs    []string          `json:"addrs,omitempty"`
+	Gateways []string          `json:"gateways,omitempty"`
+	Free     int64             `json:"free_bytes"`
+	Warning  string            `json:"warning,omitempty"`
+}
+
+// HostRequest adds a host: by an invite, or by URL and token.
+type HostRequest struct {
+	Where  string            `json:"where"` // invite, base URL, or multiaddr ending in /p2p/ID
+	Token  string            `json:"token,omitempty"`
+	Name   string            `json:"name,omitempty"` // how to call it; default: what it calls itself
+	Labels map[string]string `json:"labels,omitempty"`
+}
+
+const (
+	hostDeadline = 20 * time.Second
+	invitePrefix = "hfi1" // docs/formats.md
+)
+
+// AddHost asks the host who it is, tries the token, and remembers both.
+func (a *Author) AddHost(ctx context.Context, req HostRequest) (HostInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, hostDeadline)
+	defer cancel()
+	want, err := a.hostOf(req)
+	if err != nil {
+		return HostInfo{}, err
+	}
+	base, hc := a.face(want)
+	desc, err := replicate.FetchHostDescription(ctx, hc, base, a.Now())
+	if err != nil {
+		return HostInfo{}, fmt.Errorf("%w: %s does not answer as a host: %v", replicate.ErrUnavailable, req.Where, err)
+	}
+	if want.ID != "" && want.ID != desc.Peer {
+		return HostInfo{}, fmt.Errorf("%w: the invite is for %s, but %s answers there", naming.ErrInvalidRecord, want.ID, desc.Peer)
+	}
+	if want.ID == "" {
+		want.ID = desc.Peer
+	}
+	if _, err := replicate.NewClient(base, want.Token, hc).List(ctx, replicate.Query{Limit: 1}); err != nil {
+		return HostInfo{}, fmt.Errorf("the token does not work at %s: %w", req.Where, err)
+	}
+	want.Addrs, want.Gateways, want.FreeBytes, want.MaxPinBytes = desc.Addrs, desc.Gateways, desc.FreeBytes, desc.MaxPinBytes
+	if want.Name == "" {
+		want.Name = desc.Name
+	}
+	if want.Name == "" {
+		want.Name = want.ID.ShortString()
+	}
+	want.Labels = req.Labels
+	want.AddedAt, want.SeenAt = a.Now(), a.Now()
+	if err := a.State.PutHost(ctx, want); err != nil {
+		return HostInfo{}, err
+	}
+	info := hostInfo(want)
+	info.Warning = plainWarning(want.URL)
+	return info, nil
+}
+
+// hostOf reads what the request says about the host.
+func (a *Author) hostOf(req HostRequest) (state.Host, error) {
+	h := state.Host{Name: req.Name, Token: req.Token}
+	where := strings.TrimSpace(req.Where)
+	if strings.HasPrefix(where, invitePrefix) {
+		inv, err := replicate.ParseInvite(where)
+		if err != nil {
+			return h, fmt.Errorf("%w: %v", ErrUsage, err)
+		}
+		if h.Token != "" {
+			return h, fmt.Errorf("%w: an invite carries its token; leave --token out", ErrUsage)
+		}
+		if h.Name == "" {
+			h.Name = inv.Name
+		}
+		h.ID, h.Token, where = inv.Peer, inv.Token, inv.Base
+	}
+	if h.Token == "" {
+		return h, fmt.Errorf("%w: a token is needed: --token T, from the host's operator (`holdfast token create LABEL`)", ErrUsage)
+	}
+	if strings.HasPrefix(where, "/") {
+		m, err := ma.NewMultiaddr(where)
+		if err != nil {
+			return h, fmt.Errorf("%w: %v", ErrUsage, err)
+		}
+		ai, err := peer.AddrInfoFromP2pAddr(m)
+		if err != nil {
+			return h, fmt.Errorf("%w: %s: %v", ErrUsage, where, err)
+		}
+		if a.Network == nil {
+			return h, fmt.Errorf("%w: the network is offline", ErrUnreachable)
+		}
+		h.ID, h.Addrs = ai.ID, []string{where}
+		return h, nil
+	}
+	if !strings.Contains(where, "://") {
+		where = "http://" + where
+	}
+	u, err := url.Parse(where)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return h, fmt.Errorf("%w: %q is neither an invite, an http(s) URL nor a multiaddr", ErrUsage, req.Where)
+	}
+	h.URL = strings.TrimSuffix(u.String(), "/")
+	return h, nil
+}
+
+// plainWarning says that a token crosses a network unencrypted.
+func plainWarning(base string) string {
+	u, err := url.Parse(base)
+	if err != nil || u.Scheme != "http" || u.Hostname() == "localhost" {
+		return ""
+	}
+	if ip := net.ParseIP(u.Hostname()); ip != nil && ip.IsLoopback() {
+		return ""
+	}
+	return "the token travels unencrypted over http; ask the host for an https URL or an invite with a multiaddr"
+}
+
+func hostInfo(h state.Host) HostInfo {
+	info := HostInfo{ID: h.ID.String(), Name: h.Name, URL: h.URL, Label: h.Labels, Addrs: h.Addrs, Gateways: h.Gateways, Free: h.FreeBytes}
+	if info.Label == nil {
+		info.Label = map[string]string{}
+	}
+	return info
+}
+
+// ListHosts lists the hosts that were added.
+func (a *Author) ListHosts(ctx context.Context) ([]HostInfo, error) {
+	hosts, err := a.State.Hosts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := []HostInfo{}
+	for _, h := range hosts {
+		out = append(out, hostInfo(h))
+	}
+	return out, nil
+}
+
+// RemoveHost forgets a host. Its pins stay where they are until it is asked to
+// drop them: forgetting is for hosts that are gone.
+func (a *Author) RemoveHost(ctx context.Context, which string) (HostInfo, error) {
+	h, err := a.State.HostByName(ctx, which)
+	if errors.Is(err, state.ErrNotFound) {
+		return HostInfo{}, fmt.Errorf("%w: no host %q; `holdfast host list` shows them", state.ErrNotFound, which)
+	}
+	if err != nil {
+		return HostInfo{}, err
+	}
+	return hostInfo(h), a.State.RemoveHost(ctx, h.ID)
+}
+
+// HostAddrs are the hosts as peers to dial.
+func (a *Author) HostAddrs(ctx context.Context) ([]peer.AddrInfo, error) {
+	hosts, err := a.State.Hosts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []peer.AddrInfo
+	for _, h := range hosts {
+		if ai, err := addrInfo(h); err == nil && len(ai.Addrs) > 0 {
+			out = append(out, ai)
+		}
+	}
+	return out, nil
+}
+
+// HostSources are the hosts as places to ask for records.
+func (a *Author) HostSources() []naming.Source {
+	hosts, err := a.State.Hosts(context.Background())
+	if err != nil {
+		a.Log.Warn("list hosts", "err", err)
+		return nil
+	}
+	out := make([]naming.Source, 0, len(hosts))
+	for _, h := range hosts {
+		base, hc := a.face(h)
+		out = append(out, naming.NewRoutingClient(h.Name, base, hc))
+	}
+	return out
+}

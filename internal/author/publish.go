@@ -1,0 +1,326 @@
+package author
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/holdfast-sites/holdfast/blockstore"
+	"github.com/holdfast-sites/holdfast/internal/state"
+	"github.com/holdfast-sites/holdfast/merkle"
+	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/replicate"
+)
+
+// PublishRequest asks for a folder to become a site's newest release.
+type PublishRequest struct {
+	Dir   string `json:"dir"`  // absolute
+	Alias string `json:"site"` // the key's alias; the key is made if there is none
+	// Copies is how many hosts must prove that they hold everything before the
+	// name moves. Nil: DefaultCopies, or as many as there are hosts.
+	Copies *int `json:"copies,omitempty"`
+	// Alone lets a publish without any host go on (up).
+	Alone   bool   `json:"alone,omitempty"`
+	Message string `json:"message,omitempty"`
+	// IfRoot makes the publish conditional: the newest release known to anybody must
+	// have this root. Empty: it must be our own.
+	IfRoot       string             `json:"if_root,omitempty"`
+	ForceOffline bool               `json:"force_offline,omitempty"`
+	Symlinks     merkle.SymlinkMode `json:"symlinks,omitempty"`
+	Lifetime     time.Duration      `json:"lifetime,omitempty"` // 0: naming.DefaultLifetime
+	TTL          time.Duration      `json:"ttl,omitempty"`      // 0: naming.DefaultTTL
+	Keep         int                `json:"keep,omitempty"`     // releases kept by holders; 0: DefaultKeep
+}
+
+// Defaults of a PublishRequest.
+const (
+	DefaultCopies       = 3
+	DefaultKeep         = 2
+	DefaultAvailability = 999_900 // millionths
+)
+
+// Published is the outcome of a publish.
+type Published struct {
+	Alias      string      `json:"alias"`
+	Name       string      `json:"name"`
+	Root       string      `json:"root"`
+	Release    string      `json:"release"`
+	Number     uint64      `json:"number"`
+	Sequence   uint64      `json:"sequence"`
+	Files      int64       `json:"files"`
+	Bytes      int64       `json:"bytes"`
+	AddedBytes int64       `json:"added_bytes"`
+	URLs       []string    `json:"urls"`
+	Hosts      []HostState `json:"hosts"`
+	Live       bool        `json:"live"`
+	SafeUntil  *time.Time  `json:"safe_until"`
+	Warnings   []string    `json:"warnings,omitempty"`
+}
+
+// publication is one publish on its way: each step fills in what the next needs.
+type publication struct {
+	req     PublishRequest
+	signer  naming.Signer
+	name    naming.Name
+	best    naming.Record // what the new record follows; zero for a first release
+	session blockstore.Session
+
+	built   merkle.Built
+	release merkle.Release
+	relCID  cid.Cid
+	copies  int
+	placed  *placement
+	policy  cid.Cid
+	record  naming.Record
+
+	warnings []string
+	report   func(Event)
+}
+
+func (p *publication) warn(format string, args ...any) {
+	p.warnings = append(p.warnings, fmt.Sprintf(format, args...))
+}
+
+// owner is under which the block store keeps a site's roots for its author.
+func owner(n naming.Name) string { return "site:" + n.String() }
+
+// Publish makes the folder the site's newest release: build, one durable
+// barrier, preflight, the best record of self and network, the release, the
+// copies and their proofs, and only then the signature; then a look from
+// outside.
+//
+// Errors: *ConflictError, *ShortError, ErrUnreachable, ErrUsage, and those of merkle.Build.
+func (a *Author) Publish(ctx context.Context, req PublishRequest, report func(Event)) (Published, error) {
+	if report == nil {
+		report = func(Event) {}
+	}
+	p := &publication{req: req, report: report}
+	if err := a.open(p); err != nil {
+		return Published{}, err
+	}
+	done, err := a.turns.take(ctx, p.name.String())
+	if err != nil {
+		return Published{}, err
+	}
+	defer done()
+	if err := a.countCopies(ctx, p); err != nil {
+		return Published{}, err
+	}
+	p.session, err = a.Store.Begin(ctx, "publish:"+p.name.String())
+	if err != nil {
+		return Published{}, err
+	}
+	defer p.session.Close()
+
+	steps := []func(context.Context, *publication) error{
+		a.build, a.preflight, a.guard, a.makeRelease, a.place, a.sign, a.follow, a.look,
+	}
+	for _, step := range steps {
+		if err := step(ctx, p); err != nil {
+			a.abandon(ctx, p)
+			return Published{}, err
+		}
+	}
+	return a.published(p), nil
+}
+
+// open finds the site's key, or makes it: the first publish needs no other command.
+func (a *Author) open(p *publication) error {
+	if p.req.Dir == "" || p.req.Alias == "" {
+		return fmt.Errorf("%w: a folder and a site's alias are needed", ErrUsage)
+	}
+	signer, err := a.Keys.Signer(p.req.Alias)
+	if errors.Is(err, naming.ErrNoKey) {
+		if _, err = a.Keys.New(p.req.Alias); err == nil {
+			signer, err = a.Keys.Signer(p.req.Alias)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	p.signer, p.name = signer, signer.Name()
+	return nil
+}
+
+// countCopies settles how many copies are wanted before anything is built, so
+// that a publish that can't succeed fails at once.
+func (a *Author) countCopies(ctx context.Context, p *publication) error {
+	hosts, err := a.State.Hosts(ctx)
+	if err != nil {
+		return err
+	}
+	switch {
+	case p.req.Copies != nil:
+		p.copies = *p.req.Copies
+		if p.copies < 0 || p.copies > replicate.MaxRoster {
+			return fmt.Errorf("%w: --copies must be 0 to %d", ErrUsage, replicate.MaxRoster)
+		}
+		if p.copies > len(hosts) {
+			return &ShortError{Want: p.copies, Err: fmt.Errorf("%d hosts are known; add more with `holdfast host add`", len(hosts))}
+		}
+	case len(hosts) == 0 && !p.req.Alone:
+		return &ShortError{Want: DefaultCopies, Err: errors.New("no host is known: add one with `holdfast host add URL --token T`, or publish with --copies 0 to keep the site on this machine only")}
+	default:
+		p.copies = min(DefaultCopies, len(hosts))
+		if p.copies < DefaultCopies && len(hosts) > 0 {
+			p.warn("%d copies instead of %d: that is how many hosts are known", p.copies, DefaultCopies)
+		}
+	}
+	if p.copies > 0 && a.Network == nil {
+		return fmt.Errorf("%w: the network is offline; publish with --copies 0 to keep the site on this machine only", ErrUnreachable)
+	}
+	if p.copies == 0 {
+		p.warn("nobody else holds this site: it is online only while this machine serves it")
+	}
+	return nil
+}
+
+// build is steps 1 and 2: the DAG, and one durable barrier.
+func (a *Author) build(ctx context.Context, p *publication) error {
+	built, err := merkle.Build(ctx, p.session, p.req.Dir, merkle.BuildOptions{
+		Symlinks: p.req.Symlinks,
+		Progress: func(g merkle.Progress) { p.report(Event{Step: "build", Done: g.Bytes, Total: g.TotalBytes}) },
+	})
+	if err != nil {
+		return err
+	}
+	p.built = built
+	p.report(Event{Step: "built", Message: fmt.Sprintf("%d files, %s", built.Files, built.Root), Done: built.Bytes, Total: built.Bytes})
+	return p.session.Sync(ctx)
+}
+
+// guard is step 4: the best record known to self and network, and whether it
+// may be followed by ours.
+func (a *Author) guard(ctx context.Context, p *publication) error {
+	p.report(Event{Step: "ask", Message: "who has published " + p.req.Alias})
+	res, reached, err := a.Resolver.ResolveFresh(ctx, p.name)
+	switch {
+	case err == nil:
+		p.best = res.Record
+	case errors.Is(err, naming.ErrNotFound) || errors.Is(err, naming.ErrUnavailable):
+	case errors.Is(err, naming.ErrExpired) || errors.Is(err, naming.ErrOlder):
+		// What we hold has expired and nobody has better: it still sets the sequence.
+		if p.best, err = a.State.Best(ctx, p.name); err != nil {
+			return err
+		}
+	default:
+		return err
+	}
+	if !reached && a.Asked() && !p.req.ForceOffline {
+		return fmt.Errorf("%w: nobody could say what the newest release of %s is; publish with --force-offline if no other machine publishes it (%v)", ErrUnreachable, p.req.Alias, err)
+	}
+	return a.mayFollow(ctx, p, res.Source)
+}
+
+// mayFollow refuses to overwrite what this machine has not signed itself.
+func (a *Author) mayFollow(ctx context.Context, p *publication, source string) error {
+	site, err := a.State.SiteByName(ctx, p.name)
+	if err != nil && !errors.Is(err, state.ErrNotFound) {
+		return err
+	}
+	root := rootOf(p.best)
+	if p.req.IfRoot != "" {
+		want, err := cid.Decode(p.req.IfRoot)
+		if err != nil {
+			return fmt.Errorf("%w: --if-root: %v", ErrUsage, err)
+		}
+		if !root.Equals(want) {
+			return a.conflict(ctx, p, site, source, want)
+		}
+		return nil
+	}
+	if p.best.IsZero() || p.best.Sequence() < site.Sequence {
+		return nil
+	}
+	if p.best.Sequence() == site.Sequence && root.Equals(site.Root) {
+		return nil
+	}
+	return a.conflict(ctx, p, site, source, cid.Undef)
+}
+
+// conflict describes the newer release as far as it can be had in a few seconds.
+func (a *Author) conflict(ctx context.Context, p *publication, site state.Site, source string, want cid.Cid) error {
+	e := &ConflictError{Alias: p.req.Alias, Name: p.name, Ours: site.Sequence, WantOld: want}
+	if p.best.IsZero() {
+		e.Newer = Newer{Root: "none", Source: "nobody"}
+		return e
+	}
+	root := rootOf(p.best)
+	e.Newer = Newer{Root: cidString(root), Release: cidString(p.best.Release()), Sequence: p.best.Sequence(), Source: source}
+	if rel, err := a.readRelease(ctx, releaseOf(p.best)); err == nil {
+		e.Newer.Number, e.Newer.Time, e.Newer.Message = rel.Number, timePtr(rel.Time), rel.Message
+	}
+	return e
+}
+
+// readRelease reads a release from here or from the network, within 5 s.
+func (a *Author) readRelease(ctx context.Context, c cid.Cid) (merkle.Release, error) {
+	if !c.Defined() {
+		return merkle.Release{}, naming.ErrNotFound
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	return merkle.ReadRelease(ctx, a.blocks(), c)
+}
+
+// blocks is our store, and the network behind it where there is one.
+func (a *Author) blocks() blockstore.Getter {
+	if a.Network != nil {
+		return a.Network.Blocks()
+	}
+	return a.Store
+}
+
+// makeRelease is step 5. Publishing what is published already makes no new
+// release: the record is signed again and lives longer.
+func (a *Author) makeRelease(ctx context.Context, p *publication) error {
+	prev, err := a.readRelease(ctx, releaseOf(p.best))
+	if err == nil && prev.Root.Equals(p.built.Root) && (p.req.Message == "" || p.req.Message == prev.Message) {
+		p.release, p.relCID = prev, releaseOf(p.best)
+		return a.keepBlock(ctx, p, p.relCID)
+	}
+	p.release = merkle.Release{
+		Root: p.built.Root, Number: 1, Time: a.Now().UTC().Truncate(time.Second),
+		Message: p.req.Message, Tool: a.Tool, Files: p.built.Files, Bytes: p.built.Bytes,
+	}
+	if releaseOf(p.best).Defined() {
+		if err != nil {
+			// The number would be a guess, and the chain would have a hole.
+			return fmt.Errorf("%w: the previous release %s can't be read: %w", ErrUnreachable, releaseOf(p.best), err)
+		}
+		p.release.Number, p.release.Previous = prev.Number+1, releaseOf(p.best)
+	}
+	block, err := merkle.EncodeRelease(p.release)
+	if err != nil {
+		return err
+	}
+	p.relCID = block.Cid()
+	if _, err := p.session.Put(ctx, block); err != nil {
+		return err
+	}
+	return a.keepBlock(ctx, p, p.relCID)
+}
+
+// keepBlock keeps one block by itself: releases, and policies. As bytes, not as
+// a node: under its own CID the store would call it a whole DAG, which a
+// release without its root and its predecessors is not.
+func (a *Author) keepBlock(ctx context.Context, p *publication, c cid.Cid) error {
+	infos, err := p.session.Shield(ctx, []cid.Cid{c})
+	if err != nil {
+		return err
+	}
+	if !infos[0].Present {
+		b, err := a.blocks().Get(ctx, c)
+		if err != nil {
+			return err
+		}
+		if _, err := p.session.Put(ctx, b); err != nil {
+			return err
+		}
+	}
+	raw := cid.NewCidV1(cid.Raw, c.Hash())
+	return keepAll(ctx, p.session, owner(p.name), raw, []cid.Cid{raw})
+}

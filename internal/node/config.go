@@ -1,0 +1,126 @@
+package node
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+)
+
+// Config is what config.toml in the home can say; a flag of the command line
+// wins over it. The zero value is a node without any listener on the private
+// network. Home must be set.
+type Config struct {
+	Home string `toml:"-"`
+	// RuntimeDir is where the control socket's folder is made; empty: the
+	// system's folder for temporary files.
+	RuntimeDir string       `toml:"-"`
+	Tool       string       `toml:"-"` // what releases say they were made by
+	Log        *slog.Logger `toml:"-"` // nil: discard
+
+	Network string   `toml:"network"` // "private" (default), "public", "offline"
+	Peers   []string `toml:"peers"`   // multiaddrs ending in /p2p/ID, kept connected
+	Host    bool     `toml:"host"`    // keep sites for token holders
+
+	P2P     P2PConfig     `toml:"p2p"`
+	Gateway GatewayConfig `toml:"gateway"`
+	Pins    PinsConfig    `toml:"pins"`
+	Publish PublishConfig `toml:"publish"`
+}
+
+// P2PConfig is the [p2p] table.
+type P2PConfig struct {
+	Listen       []string `toml:"listen"`        // multiaddrs; default: TCP and QUIC on a free port
+	PSKFile      string   `toml:"psk_file"`      // 32 bytes, raw or hex: a private network's key
+	AllowPrivate bool     `toml:"allow_private"` // dial private addresses that tenants name
+	Routers      []string `toml:"routers"`       // delegated routers' base URLs, public network only
+}
+
+// GatewayConfig is the [gateway] table.
+type GatewayConfig struct {
+	Listen           string                 `toml:"listen"` // "127.0.0.1:8080"; empty: no gateway
+	URL              string                 `toml:"url"`    // how readers elsewhere reach it, e.g. "https://sites.example"
+	RetrievalTimeout Duration               `toml:"retrieval_timeout"`
+	TrustedProxies   []string               `toml:"trusted_proxies"`
+	Hosts            map[string]GatewayHost `toml:"hosts"`
+	DNSLink          map[string]string      `toml:"dnslink"` // domain → "/ipns/…"; no DNS is asked
+	DNS              bool                   `toml:"dns"`     // ask DNS for DNSLink records
+}
+
+// GatewayHost is one [gateway.hosts."example.com"] table.
+type GatewayHost struct {
+	Paths         []string `toml:"paths"`
+	Subdomains    bool     `toml:"subdomains"`
+	InlineDNSLink bool     `toml:"inline_dnslink"`
+	Trustless     bool     `toml:"trustless"` // verifiable formats only
+}
+
+// PinsConfig is the [pins] table.
+type PinsConfig struct {
+	Listen      string `toml:"listen"`        // "127.0.0.1:0"; empty: over libp2p only
+	URL         string `toml:"url"`           // how authors elsewhere reach it
+	Name        string `toml:"name"`          // how the host calls itself; default: the machine's name
+	MaxPinBytes int64  `toml:"max_pin_bytes"` // unique bytes a pin may take; default 10 GiB
+}
+
+// PublishConfig is the [publish] table: defaults of the flags of the same names.
+type PublishConfig struct {
+	Copies   *int     `toml:"copies"`
+	Keep     int      `toml:"keep"`
+	Lifetime Duration `toml:"lifetime"`
+	TTL      Duration `toml:"ttl"`
+}
+
+// Duration is a time.Duration that TOML writes as "30s".
+type Duration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	*d = Duration(v)
+	return err
+}
+
+// maxConfig bounds config.toml, in bytes.
+const maxConfig = 1 << 20
+
+// LoadConfig reads config.toml in the home; a missing file is an empty one.
+// Unknown keys are errors: a misspelt setting must not be silently ignored.
+func LoadConfig(home string) (Config, error) {
+	c := Config{Home: home}
+	path := filepath.Join(home, "config.toml")
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return c, nil
+	}
+	if err != nil {
+		return c, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err != nil {
+		return c, err
+	}
+	if len(b) > maxConfig {
+		return c, fmt.Errorf("%s is larger than %d bytes", path, maxConfig)
+	}
+	meta, err := toml.NewDecoder(bytes.NewReader(b)).Decode(&c)
+	if err != nil {
+		return c, fmt.Errorf("%s: %w", path, err)
+	}
+	if un := meta.Undecoded(); len(un) > 0 {
+		names := make([]string, len(un))
+		for i, k := range un {
+			names[i] = k.String()
+		}
+		return c, fmt.Errorf("%s: unknown settings: %s", path, strings.Join(names, ", "))
+	}
+	return c, nil
+}

@@ -1,0 +1,175 @@
+package node
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/holdfast-sites/holdfast/blockstore"
+	"github.com/holdfast-sites/holdfast/internal/p2p"
+	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/replicate"
+)
+
+// holds tells the auditor whether a root is kept here.
+func (n *Node) holds(ctx context.Context, root cid.Cid) (bool, error) {
+	for _, err := range n.store.KeptCIDs(ctx, root) {
+		if err != nil {
+			return false, ignoreNotFound(err)
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+// mayAudit lets the members of a kept site's roster audit it, and those whom a
+// tenant's pin names.
+func (n *Node) mayAudit(ctx context.Context, verifier peer.ID, site naming.Name, roots []cid.Cid) bool {
+	if n.service != nil && n.service.Audited(ctx, verifier, site, roots) {
+		return true
+	}
+	rec, err := n.state.Best(ctx, site)
+	if err != nil || !rec.Policy().Defined() {
+		return false
+	}
+	pol, err := replicate.ReadPolicy(ctx, n.store, rec.Policy())
+	if err != nil {
+		return false
+	}
+	for _, m := range pol.Roster {
+		if m.ID == verifier {
+			return true
+		}
+	}
+	return false
+}
+
+// describe is the host's description of itself.
+func (n *Node) describe(ctx context.Context) (replicate.HostDescription, error) {
+	d := replicate.HostDescription{
+		Peer: n.p2p.ID(), Time: time.Now(), Name: n.cfg.Pins.Name, Addrs: n.p2p.Addrs(),
+		FreeBytes: freeBytes(n.cfg.Home), MaxPinBytes: n.maxPinBytes(),
+		Terms: replicate.HostTerms{AuditsPerHour: 1},
+	}
+	switch {
+	case n.cfg.Gateway.URL != "":
+		d.Gateways = []string{n.cfg.Gateway.URL}
+	case n.gatewayLn != nil:
+		d.Gateways = []string{reachable(n.gatewayLn.Addr())}
+	}
+	return d, nil
+}
+
+// defaultMaxPin is how many unique bytes a pin may take where the config is silent.
+const defaultMaxPin = 10 << 30
+
+func (n *Node) maxPinBytes() int64 {
+	if n.cfg.Pins.MaxPinBytes > 0 {
+		return n.cfg.Pins.MaxPinBytes
+	}
+	return defaultMaxPin
+}
+
+// followed tells which names' records this node takes from anybody.
+func (n *Node) followed(name naming.Name) bool {
+	names, err := n.namesToKeep(context.Background())
+	if err != nil {
+		n.log.Warn("list followed names", "err", err)
+		return false
+	}
+	return slices.Contains(names, name)
+}
+
+// recordArrived makes a pushed record count at once.
+func (n *Node) recordArrived(r naming.Record) {
+	n.resolver.Accepted(r)
+	n.relay.Kick(r.Name())
+	if n.service != nil {
+		n.service.FollowNow(r.Name())
+	}
+}
+
+// acquaintance connects a reader to the holders that a site's policy names,
+// so that blocks are asked of those who have them.
+type acquaintance struct {
+	p2p   *p2p.Node
+	local blockstore.Getter
+	log   interface{ Debug(string, ...any) }
+
+	mu  sync.Mutex
+	met map[cid.Cid]time.Time // policy → when its roster was last connected to
+}
+
+const (
+	meetAgain    = 5 * time.Minute
+	meetDeadline = 5 * time.Second
+	maxMet       = 4096
+)
+
+func newAcquaintance(p *p2p.Node, local blockstore.Getter, log interface{ Debug(string, ...any) }) *acquaintance {
+	return &acquaintance{p2p: p, local: local, log: log, met: make(map[cid.Cid]time.Time)}
+}
+
+// meetRoster connects to the members of the policy's roster, unless it did so a moment
+// ago. It fails silently: the blocks may be had elsewhere.
+func (a *acquaintance) meetRoster(ctx context.Context, policy cid.Cid) {
+	if a == nil || !policy.Defined() || !a.due(policy) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, meetDeadline)
+	defer cancel()
+	pol, err := replicate.ReadPolicy(ctx, a.p2p.Blocks(), policy)
+	if err != nil {
+		a.log.Debug("policy", "cid", policy, "err", err)
+		return
+	}
+	var infos []peer.AddrInfo
+	for _, m := range pol.Roster {
+		if ai, err := m.AddrInfo(); err == nil && ai.ID != a.p2p.ID() {
+			infos = append(infos, ai)
+		}
+	}
+	if err := a.p2p.Connect(ctx, infos); err != nil {
+		a.log.Debug("connect to holders", "policy", policy, "err", err)
+	}
+}
+
+func (a *acquaintance) due(policy cid.Cid) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	if now.Sub(a.met[policy]) < meetAgain {
+		return false
+	}
+	if len(a.met) >= maxMet {
+		clear(a.met)
+	}
+	a.met[policy] = now
+	return true
+}
+
+func decodeHexKey(path, text string) ([]byte, error) {
+	b, err := hex.DecodeString(text)
+	if err != nil || len(b) != 32 {
+		return nil, fmt.Errorf("%s: a pre-shared key is 32 bytes, raw or as 64 hex digits", path)
+	}
+	return b, nil
+}
+
+// hostServices is what a host offers over HTTP and over libp2p.
+func (n *Node) hostServices(routing http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	pins := replicate.NewHandler(n.service, replicate.HandlerConfig{Log: n.log})
+	mux.Handle("/pins", pins)
+	mux.Handle("/pins/", pins)
+	mux.Handle("/routing/v1/", routing)
+	mux.Handle("GET /holdfast/1/host", replicate.NewHostHandler(n.describe, n.p2p.Host().Peerstore().PrivKey(n.p2p.ID())))
+	return mux
+}

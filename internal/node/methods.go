@@ -1,0 +1,230 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/holdfast-sites/holdfast/blockstore"
+	"github.com/holdfast-sites/holdfast/internal/author"
+	"github.com/holdfast-sites/holdfast/internal/control"
+	"github.com/holdfast-sites/holdfast/internal/p2p"
+	"github.com/holdfast-sites/holdfast/internal/state"
+	"github.com/holdfast-sites/holdfast/merkle"
+	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/replicate"
+)
+
+// Address is the parameter of methods that take one ADDRESS, name or label.
+type Address struct {
+	Address string `json:"address"`
+}
+
+// TokenInfo is a tenant's token, without the secret.
+type TokenInfo struct {
+	ID      string `json:"id"`
+	Label   string `json:"label"`
+	Created string `json:"created"`
+}
+
+// NewToken is a token with its secret, which is shown once.
+type NewToken struct {
+	ID    string `json:"id"`
+	Label string `json:"label"`
+	Token string `json:"token"`
+}
+
+// InviteResult is an invite, which carries a token.
+type InviteResult struct {
+	ID     string `json:"id"`
+	Label  string `json:"label"`
+	Invite string `json:"invite"`
+}
+
+// The lists, as objects: `--json` prints one object for every command.
+type (
+	Sites struct {
+		Sites []author.SiteStatus `json:"sites"`
+	}
+	Releases struct {
+		Releases []author.HistoryEntry `json:"releases"`
+	}
+	Hosts struct {
+		Hosts []author.HostInfo `json:"hosts"`
+	}
+	Tokens struct {
+		Tokens []TokenInfo `json:"tokens"`
+	}
+)
+
+// call adapts a flow that has no progress to tell.
+func call[P, R any](f func(context.Context, P) (R, error)) control.Method {
+	return control.Typed(func(ctx context.Context, p P, _ func(any)) (R, error) { return f(ctx, p) })
+}
+
+// told adapts a flow that reports events.
+func told[P, R any](f func(context.Context, P, func(author.Event)) (R, error)) control.Method {
+	return control.Typed(func(ctx context.Context, p P, progress func(any)) (R, error) {
+		return f(ctx, p, func(e author.Event) { progress(e) })
+	})
+}
+
+// Methods is everything that a node can be asked to do, here or over its
+// socket. The names are those of the commands.
+func (n *Node) Methods() control.Methods {
+	a := n.author
+	return control.Methods{
+		Kind: KindOf,
+		Calls: map[string]control.Method{
+			"publish":      told(a.Publish),
+			"build":        told(a.Build),
+			"status":       told(n.sites),
+			"history":      call(n.releases),
+			"get":          told(a.Get),
+			"export":       told(a.Export),
+			"import":       call(func(ctx context.Context, p Address) (author.ImportResult, error) { return a.Import(ctx, p.Address) }),
+			"name resolve": call(func(ctx context.Context, p Address) (author.NameResult, error) { return a.ResolveName(ctx, p.Address) }),
+			"name get":     call(func(ctx context.Context, p Address) (author.NameRecord, error) { return a.GetRecord(ctx, p.Address) }),
+			"name put":     call(a.PutRecord),
+			"host add":     call(n.addHost),
+			"host list":    call(n.hosts),
+			"host remove":  call(func(ctx context.Context, p Address) (author.HostInfo, error) { return a.RemoveHost(ctx, p.Address) }),
+			"token create": call(n.createToken),
+			"token list":   call(n.listTokens),
+			"token revoke": call(n.revokeToken),
+			"invite":       call(n.invite),
+		},
+		Streams: map[string]control.Stream{
+			"cat":    control.TypedStream(func(ctx context.Context, p Address, w io.Writer) error { return a.Cat(ctx, p.Address, w) }),
+			"export": control.TypedStream(func(ctx context.Context, p Address, w io.Writer) error { return a.ExportTo(ctx, p.Address, w) }),
+		},
+	}
+}
+
+// addHost lets the node dial the new host from now on.
+func (n *Node) addHost(ctx context.Context, req author.HostRequest) (author.HostInfo, error) {
+	info, err := n.author.AddHost(ctx, req)
+	if err == nil && n.p2p != nil {
+		n.trustHosts(ctx)
+	}
+	return info, err
+}
+
+func (n *Node) createToken(ctx context.Context, p Address) (NewToken, error) {
+	t, secret, err := replicate.CreateToken(ctx, n.state, p.Address)
+	if err != nil {
+		return NewToken{}, err
+	}
+	return NewToken{ID: t.ID, Label: t.Label, Token: secret}, nil
+}
+
+func (n *Node) sites(ctx context.Context, req author.StatusRequest, report func(author.Event)) (Sites, error) {
+	s, err := n.author.Status(ctx, req, report)
+	return Sites{s}, err
+}
+
+func (n *Node) releases(ctx context.Context, req author.HistoryRequest) (Releases, error) {
+	h, err := n.author.History(ctx, req)
+	return Releases{h}, err
+}
+
+func (n *Node) hosts(ctx context.Context, _ struct{}) (Hosts, error) {
+	h, err := n.author.ListHosts(ctx)
+	return Hosts{h}, err
+}
+
+func (n *Node) listTokens(ctx context.Context, _ struct{}) (Tokens, error) {
+	ts, err := n.state.Tokens(ctx)
+	if err != nil {
+		return Tokens{}, err
+	}
+	out := Tokens{Tokens: []TokenInfo{}}
+	for _, t := range ts {
+		out.Tokens = append(out.Tokens, TokenInfo{ID: t.ID, Label: t.Label, Created: t.Created.UTC().Format(timeFormat)})
+	}
+	return out, nil
+}
+
+func (n *Node) revokeToken(ctx context.Context, p Address) (TokenInfo, error) {
+	ts, err := n.state.Tokens(ctx)
+	if err != nil {
+		return TokenInfo{}, err
+	}
+	for _, t := range ts {
+		if t.ID == p.Address || t.Label == p.Address {
+			return TokenInfo{ID: t.ID, Label: t.Label, Created: t.Created.UTC().Format(timeFormat)}, n.state.RevokeToken(ctx, t.ID)
+		}
+	}
+	return TokenInfo{}, control.Errorf(control.NotFound, "no token %q; `holdfast token list` shows them", p.Address)
+}
+
+// invite makes a token and wraps it with where this host is.
+func (n *Node) invite(ctx context.Context, p Address) (InviteResult, error) {
+	if n.p2p == nil || n.service == nil {
+		return InviteResult{}, control.Errorf(control.Unavailable, "an invite says where the host is: start it first with `holdfast serve --host`")
+	}
+	t, err := n.createToken(ctx, p)
+	if err != nil {
+		return InviteResult{}, err
+	}
+	inv := replicate.Invite{Peer: n.p2p.ID(), Token: t.Token, Name: n.cfg.Pins.Name, Base: n.cfg.Pins.URL}
+	if inv.Base == "" && n.pinsLn != nil && !unspecified(n.pinsLn.Addr()) {
+		inv.Base = reachable(n.pinsLn.Addr())
+	}
+	if inv.Base == "" {
+		addrs := n.p2p.Addrs()
+		if len(addrs) == 0 {
+			return InviteResult{}, control.Errorf(control.Unavailable, "this host listens nowhere")
+		}
+		inv.Base = addrs[len(addrs)-1]
+	}
+	text, err := inv.Encode()
+	return InviteResult{ID: t.ID, Label: t.Label, Invite: text}, err
+}
+
+func unspecified(a net.Addr) bool {
+	host, _, err := net.SplitHostPort(a.String())
+	ip := net.ParseIP(host)
+	return err == nil && ip != nil && ip.IsUnspecified()
+}
+
+const timeFormat = "2006-01-02T15:04:05Z07:00"
+
+// KindOf maps every room's errors to the kinds of the command line, once.
+func KindOf(err error) control.Kind {
+	is := func(targets ...error) bool {
+		for _, t := range targets {
+			if errors.Is(err, t) {
+				return true
+			}
+		}
+		return false
+	}
+	var conflict *author.ConflictError
+	var short *author.ShortError
+	var netErr net.Error
+	switch {
+	case errors.As(err, &conflict):
+		return control.Conflict
+	case errors.As(err, &short):
+		return control.Unavailable
+	case is(author.ErrUsage, naming.ErrInvalidName, naming.ErrKeyExists, replicate.ErrInvalid):
+		return control.Usage
+	case is(ErrHeld, author.ErrUnreachable, naming.ErrUnavailable, blockstore.ErrUnavailable, blockstore.ErrLocked,
+		replicate.ErrUnavailable, replicate.ErrTooFewHosts, p2p.ErrOffline, context.DeadlineExceeded):
+		return control.Unavailable
+	case is(naming.ErrOlder):
+		return control.Conflict
+	case is(blockstore.ErrCorrupt, blockstore.ErrRefused, merkle.ErrMalformed, naming.ErrInvalidRecord, state.ErrCorrupt, p2p.ErrIdentity):
+		return control.Corrupt
+	case is(author.ErrNoSite, naming.ErrNotFound, naming.ErrNoKey, blockstore.ErrNotFound, merkle.ErrNoPath,
+		state.ErrNotFound, replicate.ErrNotFound, os.ErrNotExist):
+		return control.NotFound
+	case errors.As(err, &netErr) || is(syscall.ECONNREFUSED):
+		return control.Unavailable
+	}
+	return control.Failed
+}

@@ -1,0 +1,349 @@
+// Package node puts a Holdfast node together: Config → Open → Serve → Close. It
+// is the only place that knows every room, and does nothing of its own beyond
+// handing each what it needs.
+//
+// It promises that a home is written to by one process at a time, that Serve
+// ends everything it started when its context ends, and that Close leaves the
+// home whole.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/holdfast-sites/holdfast/blockstore"
+	"github.com/holdfast-sites/holdfast/gateway"
+	"github.com/holdfast-sites/holdfast/internal/author"
+	"github.com/holdfast-sites/holdfast/internal/p2p"
+	"github.com/holdfast-sites/holdfast/internal/state"
+	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/replicate"
+)
+
+// Scope is how much of a node is opened. A command asks for no more than it
+// needs, so that it starts fast and doesn't stand in another's way.
+type Scope int
+
+// The scopes, each containing the ones before.
+const (
+	// Records opens keys and state; any number of processes may.
+	Records Scope = iota
+	// Blocks takes the home's lock and opens the block store.
+	Blocks
+	// Connected joins the network.
+	Connected
+)
+
+// Node is an opened home.
+type Node struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *prometheus.Registry
+
+	lock     *homeLock
+	keys     *naming.Keyring
+	state    *state.DB
+	store    blockstore.Store // nil below Blocks
+	p2p      *p2p.Node        // nil below Connected, and offline
+	resolver *naming.Resolver
+	auditor  *replicate.Auditor
+	service  *replicate.Service // nil unless a host
+	relay    *naming.Relay
+	author   *author.Author
+	meet     *acquaintance
+	fresh    chan replicate.PinRow // pinned a moment ago, to be provided
+	named    []peer.AddrInfo       // the peers of the config
+
+	gatewayLn, pinsLn, controlLn net.Listener
+}
+
+// Open opens the home as far as scope says; command is what another process
+// is told about who holds it. With Connected, listeners that the config names
+// are open when it returns. The caller closes the node.
+func Open(ctx context.Context, cfg Config, scope Scope, command string) (_ *Node, err error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Home == "" {
+		return nil, errors.New("no home given")
+	}
+	if cfg.Home, err = filepath.Abs(cfg.Home); err != nil {
+		return nil, err
+	}
+	n := &Node{cfg: cfg, log: cfg.Log, metrics: prometheus.NewRegistry(), fresh: make(chan replicate.PinRow, 256)}
+	defer func() {
+		if err != nil {
+			n.Close()
+		}
+	}()
+	if err := os.MkdirAll(cfg.Home, 0o700); err != nil {
+		return nil, err
+	}
+	if scope >= Blocks {
+		if n.lock, err = lockHome(cfg.Home, command); err != nil {
+			return nil, err
+		}
+	}
+	if n.keys, err = naming.OpenKeyring(filepath.Join(cfg.Home, "keys")); err != nil {
+		return nil, err
+	}
+	if n.state, err = state.Open(ctx, filepath.Join(cfg.Home, "state.db")); err != nil {
+		return nil, err
+	}
+	if scope >= Blocks {
+		n.store, err = blockstore.OpenDisk(ctx, filepath.Join(cfg.Home, "blocks"), blockstore.DiskOptions{Log: cfg.Log})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if scope >= Connected && cfg.Network != string(p2p.Offline) {
+		if err := n.connect(ctx); err != nil {
+			return nil, err
+		}
+	}
+	n.compose()
+	if scope >= Connected {
+		if err := n.listen(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+// connect joins the network.
+func (n *Node) connect(ctx context.Context) error {
+	key, err := p2p.LoadIdentity(filepath.Join(n.cfg.Home, "identity.key"))
+	if err != nil {
+		return err
+	}
+	psk, err := readPSK(n.cfg.P2P.PSKFile)
+	if err != nil {
+		return err
+	}
+	for _, s := range n.cfg.Peers {
+		ai, err := peer.AddrInfoFromString(s)
+		if err != nil {
+			return fmt.Errorf("peer %q: %w", s, err)
+		}
+		n.named = append(n.named, *ai)
+	}
+	n.p2p, err = p2p.Open(ctx, p2p.Config{
+		Identity: key, Network: p2p.Network(n.cfg.Network), Server: n.cfg.Host, Listen: n.cfg.P2P.Listen,
+		Peers: n.cfg.Peers, PSK: psk, AllowPrivate: n.mayDialPrivate(), RoutersV1: n.cfg.P2P.Routers,
+		Store: n.store, Records: n.state, Metrics: n.metrics, Log: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	n.auditor = replicate.NewAuditor(replicate.AuditorConfig{
+		Host: n.p2p.Host(), Key: key, Blocks: n.store, Holds: n.holds, Allowed: n.mayAudit, Log: n.log,
+	})
+	if !n.cfg.Host {
+		return nil
+	}
+	host, err := os.Hostname()
+	if n.cfg.Pins.Name == "" && err == nil {
+		n.cfg.Pins.Name = host
+	}
+	return nil
+}
+
+func checkRules(text []byte) error {
+	_, err := gateway.ParseRedirects(text)
+	return err
+}
+
+// mayDialPrivate tells whether private addresses that others name are dialled. Those who
+// have no tenants may on a private network: there the holders that an author's
+// policy names are where they are. A host needs its operator's word.
+func (n *Node) mayDialPrivate() bool {
+	return n.cfg.P2P.AllowPrivate || !n.cfg.Host && n.cfg.Network != string(p2p.Public)
+}
+
+// compose hands each room what it needs.
+func (n *Node) compose() {
+	n.resolver = naming.NewResolver(naming.ResolverConfig{Records: n.state, Sources: n.sources, Log: n.log})
+	cfg := author.Config{
+		Store: n.store, State: n.state, Keys: n.keys, Resolver: n.resolver, Auditor: n.auditor,
+		Sinks: n.sinks, Asked: func() bool { return len(n.sources()) > 0 }, Gateway: n.gatewayURL,
+		Peers: func() []peer.AddrInfo { return n.named }, Rules: checkRules, Tool: n.cfg.Tool, Log: n.log,
+	}
+	if n.p2p != nil {
+		cfg.Network, cfg.Outside = n.p2p, outside{n.cfg, n.log}
+		n.meet = newAcquaintance(n.p2p, n.store, n.log)
+	}
+	n.author = author.New(cfg)
+	n.relay = naming.NewRelay(naming.RelayConfig{Names: n.namesToKeep, Records: n.state, Sinks: n.sinks, Log: n.log})
+}
+
+// sources is everybody who can be asked for a record now: the hosts that the
+// author added, the peers that the operator named, the DHT.
+func (n *Node) sources() []naming.Source {
+	if n.p2p == nil {
+		return nil
+	}
+	out := n.author.HostSources()
+	for _, ai := range n.named {
+		out = append(out, naming.NewRoutingClient("peer "+ai.ID.ShortString(), "http://"+ai.ID.String(), n.p2p.HTTPClient(ai)))
+	}
+	if r := n.p2p.NameRouting(); r != nil && len(n.p2p.Host().Network().Peers()) > 0 {
+		out = append(out, r)
+	}
+	return out
+}
+
+// sinks is where records are put beside the hosts that keep a site.
+func (n *Node) sinks() []naming.Sink {
+	if n.p2p == nil {
+		return nil
+	}
+	if r := n.p2p.NameRouting(); r != nil && len(n.p2p.Host().Network().Peers()) > 0 {
+		return []naming.Sink{r}
+	}
+	return nil
+}
+
+// namesToKeep is whose records this node puts back: the sites published here,
+// and those that it keeps for others.
+func (n *Node) namesToKeep(ctx context.Context) ([]naming.Name, error) {
+	sites, err := n.state.Sites(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]naming.Name, 0, len(sites))
+	for _, s := range sites {
+		names = append(names, s.Name)
+	}
+	if n.service == nil {
+		return names, nil
+	}
+	followed, err := n.service.FollowedNames(ctx)
+	return append(names, followed...), err
+}
+
+// listen opens the sockets that the config names. Their real ports are known
+// from here on.
+func (n *Node) listen(ctx context.Context) (err error) {
+	lc := net.ListenConfig{}
+	open := func(addr, what string) (net.Listener, error) {
+		if addr == "" {
+			return nil, nil
+		}
+		ln, err := lc.Listen(ctx, "tcp", addr)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", what, err)
+		}
+		return ln, nil
+	}
+	if n.gatewayLn, err = open(n.cfg.Gateway.Listen, "gateway"); err != nil {
+		return err
+	}
+	n.pinsLn, err = open(n.cfg.Pins.Listen, "pin service")
+	return err
+}
+
+// gatewayURL is where this machine's gateway is, or would be.
+func (n *Node) gatewayURL() string {
+	if n.gatewayLn != nil {
+		return "http://" + n.gatewayLn.Addr().String()
+	}
+	addr := n.cfg.Gateway.Listen
+	if _, port, err := net.SplitHostPort(addr); err != nil || port == "0" {
+		addr = DefaultGateway
+	}
+	return "http://" + addr
+}
+
+// DefaultGateway is where a gateway listens when nothing else is said.
+const DefaultGateway = "127.0.0.1:8080"
+
+// Info is what a node says of itself on its control socket and when it is ready.
+type Info struct {
+	Version string   `json:"version"`
+	PID     int      `json:"pid"`
+	Peer    string   `json:"peer"`
+	Addrs   []string `json:"addrs"`
+	Gateway string   `json:"gateway"`
+	Pins    string   `json:"pins"`
+	Network string   `json:"network"`
+}
+
+// Info tells where the node can be reached.
+func (n *Node) Info() Info {
+	out := Info{Version: n.cfg.Tool, PID: os.Getpid(), Network: n.cfg.Network, Addrs: []string{}}
+	if out.Network == "" {
+		out.Network = string(p2p.Private)
+	}
+	if n.p2p != nil {
+		out.Peer, out.Addrs = n.p2p.ID().String(), n.p2p.Addrs()
+	}
+	if n.gatewayLn != nil {
+		out.Gateway = reachable(n.gatewayLn.Addr())
+	}
+	if n.pinsLn != nil {
+		out.Pins = reachable(n.pinsLn.Addr())
+	}
+	return out
+}
+
+// reachable is a listener's URL as this machine reaches it: an unspecified
+// address is every interface's, loopback among them.
+func reachable(a net.Addr) string {
+	host, port, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return "http://" + a.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// Close lets go of everything that Open opened. Serve must have returned.
+func (n *Node) Close() error {
+	var errs []error
+	for _, ln := range []net.Listener{n.gatewayLn, n.pinsLn, n.controlLn} {
+		if ln != nil {
+			if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	if n.p2p != nil {
+		errs = append(errs, n.p2p.Close())
+	}
+	if n.store != nil {
+		errs = append(errs, n.store.Close())
+	}
+	if n.state != nil {
+		errs = append(errs, n.state.Close())
+	}
+	if n.lock != nil {
+		n.lock.release()
+	}
+	return errors.Join(errs...)
+}
+
+// readPSK reads a private network's key: 32 bytes, raw or as 64 hex digits.
+func readPSK(path string) ([]byte, error) {
+	if path == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if len(b) == 32 {
+		return b, nil
+	}
+	return decodeHexKey(path, strings.TrimSpace(string(b)))
+}

@@ -1,0 +1,292 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-sites/holdfast/gateway"
+	"github.com/holdfast-sites/holdfast/internal/control"
+	"github.com/holdfast-sites/holdfast/internal/p2p"
+	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/replicate"
+)
+
+// Serve runs what the node was opened for until ctx ends, and returns when all
+// of it has ended. ready is called once everything answers; it may be nil.
+func (n *Node) Serve(ctx context.Context, ready func(Info)) error {
+	if n.store == nil {
+		return errors.New("a node serves only with its blocks open")
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	routing, err := n.mount()
+	if err != nil {
+		return err
+	}
+	if n.gatewayLn != nil {
+		h, err := n.gatewayHandler(routing)
+		if err != nil {
+			return err
+		}
+		g.Go(func() error { return gateway.Serve(ctx, n.gatewayLn, h, n.log) })
+	}
+	if n.service != nil {
+		g.Go(func() error { return n.service.Serve(ctx) })
+		g.Go(func() error { return n.provideFresh(ctx) })
+		if n.pinsLn != nil {
+			h := n.hostServices(routing)
+			g.Go(func() error { return gateway.Serve(ctx, n.pinsLn, h, n.log) })
+		}
+	}
+	if n.p2p != nil {
+		g.Go(func() error { return n.p2p.Serve(ctx) })
+		g.Go(func() error { return n.auditor.Serve(ctx) })
+		g.Go(func() error { return n.relay.Serve(ctx) })
+		n.trustHosts(ctx)
+	}
+	if err := n.serveControl(ctx, g); err != nil {
+		return err
+	}
+	if ready != nil {
+		ready(n.Info())
+	}
+	return ended(g.Wait())
+}
+
+// ServeBriefly runs the network side while a command works: connections to the peers that
+// are known, and answers to those who pull from us. It returns a function that ends it.
+func (n *Node) ServeBriefly(ctx context.Context) (stop func(), err error) {
+	if n.p2p == nil {
+		return func() {}, nil
+	}
+	if _, err := n.mount(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	g, gctx := errgroup.WithContext(ctx)
+	n.trustHosts(ctx)
+	g.Go(func() error { return n.p2p.Serve(gctx) })
+	g.Go(func() error { return n.auditor.Serve(gctx) })
+	if err := n.p2p.Bootstrap(ctx); err != nil {
+		// Not fatal: each flow says for itself whom it could not ask.
+		n.log.Warn("network", "err", err)
+	}
+	return func() {
+		cancel()
+		if err := ended(g.Wait()); err != nil {
+			n.log.Warn("network", "err", err)
+		}
+	}, nil
+}
+
+func ended(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// mount puts together what peers can ask of this node over libp2p: its blocks,
+// and, of a host, its services. It returns the routing handler.
+func (n *Node) mount() (http.Handler, error) {
+	if n.p2p == nil {
+		return nil, nil
+	}
+	if n.cfg.Host && n.service == nil {
+		if err := n.openService(); err != nil {
+			return nil, err
+		}
+	}
+	routing := n.p2p.RoutingHandler(p2p.RoutingOptions{
+		Accept: n.followed, Accepted: n.recordArrived, Lookup: n.askDHT,
+	})
+	mux := http.NewServeMux()
+	// Only what is here: a node is nobody's proxy.
+	mux.Handle("/ipfs/", gateway.NewTrustless(n.store, n.log))
+	mux.Handle("/routing/v1/", routing)
+	if n.service != nil {
+		services := n.hostServices(routing)
+		mux.Handle("/pins", services)
+		mux.Handle("/pins/", services)
+		mux.Handle("/holdfast/", services)
+	}
+	n.p2p.SetHTTP(mux)
+	return routing, nil
+}
+
+// openService is what makes a node a host.
+func (n *Node) openService() (err error) {
+	n.service, err = replicate.NewService(replicate.ServiceConfig{
+		Pins: n.state, Tokens: n.state, Blocks: n.store, Fetcher: n.p2p, Names: n.resolver,
+		TenantAddrs: n.p2p.TenantAddrs, Delegates: n.p2p.Addrs, MaxPinBytes: n.maxPinBytes(),
+		OnPinned: n.pinned, Log: n.log,
+	})
+	return err
+}
+
+// pinned takes note of what was just pinned. Nothing is lost where the queue
+// is full: all kept roots are provided again and again.
+func (n *Node) pinned(_ context.Context, row replicate.PinRow) {
+	select {
+	case n.fresh <- row:
+	default:
+	}
+}
+
+// provideFresh tells the DHT about new pins, behind their back.
+func (n *Node) provideFresh(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case row := <-n.fresh:
+			var cids []cid.Cid
+			for _, c := range append(row.Kept, row.Release, row.Policy) {
+				if c.Defined() {
+					cids = append(cids, c)
+				}
+			}
+			pctx, cancel := context.WithTimeout(ctx, time.Minute)
+			if err := n.p2p.Provide(pctx, cids...); err != nil {
+				n.log.Info("provide", "err", err)
+			}
+			cancel()
+		}
+	}
+}
+
+// askDHT is what the routing API looks up for others: never other hosts'
+// routing APIs, which might ask us in turn.
+func (n *Node) askDHT(ctx context.Context, name naming.Name) (naming.Record, error) {
+	raw, err := n.p2p.NameRouting().Fetch(ctx, name)
+	if err != nil {
+		return naming.Record{}, err
+	}
+	return naming.OpenRecord(name, raw, time.Now())
+}
+
+// trustHosts lets the node dial the hosts that its own operator added, private
+// addresses or not.
+func (n *Node) trustHosts(ctx context.Context) {
+	infos, err := n.author.HostAddrs(ctx)
+	if err != nil {
+		n.log.Warn("list hosts", "err", err)
+		return
+	}
+	n.p2p.Trust(infos...)
+}
+
+// gatewayHandler is what the gateway's port serves.
+func (n *Node) gatewayHandler(routing http.Handler) (http.Handler, error) {
+	cfg := gateway.Config{
+		Blocks: n.store, Local: n.store, Names: follower{n}, Sites: siteInfo{n}, Routing: routing,
+		RetrievalTimeout: time.Duration(n.cfg.Gateway.RetrievalTimeout), Metrics: n.metrics, Log: n.log,
+	}
+	if n.p2p != nil {
+		cfg.Blocks = n.p2p.Blocks()
+	}
+	if n.cfg.Gateway.DNS || len(n.cfg.Gateway.DNSLink) > 0 {
+		links := &naming.DNSLink{Static: n.cfg.Gateway.DNSLink}
+		if n.cfg.Gateway.DNS {
+			links.Lookup = net.DefaultResolver.LookupTXT
+		}
+		cfg.DNSLinks = links
+	}
+	for _, s := range n.cfg.Gateway.TrustedProxies {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, err
+		}
+		cfg.TrustedProxies = append(cfg.TrustedProxies, p)
+	}
+	for name, h := range n.cfg.Gateway.Hosts {
+		if cfg.Hosts == nil {
+			cfg.Hosts = make(map[string]gateway.HostConfig)
+		}
+		cfg.Hosts[name] = gateway.HostConfig{
+			Paths: h.Paths, Subdomains: h.Subdomains, InlineDNSLink: h.InlineDNSLink, TrustlessOnly: h.Trustless,
+		}
+	}
+	return gateway.New(cfg)
+}
+
+// serveControl answers commands on the home's socket.
+func (n *Node) serveControl(ctx context.Context, g *errgroup.Group) error {
+	path, err := control.SocketPath(n.cfg.RuntimeDir, n.cfg.Home)
+	if err != nil {
+		return err
+	}
+	if n.controlLn, err = control.Listen(path); err != nil {
+		return err
+	}
+	srv := control.NewServer(n.Methods(), func() any { return n.Info() })
+	srv.Handle("GET /v1/metrics", promhttp.HandlerFor(n.metrics, promhttp.HandlerOpts{}))
+	g.Go(func() error { return srv.Serve(ctx, n.controlLn) })
+	return nil
+}
+
+// follower resolves names for readers, and makes the acquaintance of a site's
+// holders on the way.
+type follower struct{ n *Node }
+
+func (f follower) Follow(ctx context.Context, name naming.Name) ([]naming.Resolution, cid.Cid, error) {
+	chain, root, err := f.n.resolver.Follow(ctx, name)
+	if err != nil || f.n.meet == nil {
+		return chain, root, err
+	}
+	if infos, serr := f.n.store.Stat(ctx, []cid.Cid{root}); serr == nil && !infos[0].Present {
+		f.n.meet.meetRoster(ctx, chain[0].Record.Policy())
+	}
+	return chain, root, nil
+}
+
+// siteInfo is what the gateway may know of sites.
+type siteInfo struct{ n *Node }
+
+func (s siteInfo) ByAlias(ctx context.Context, alias string) (naming.Name, bool) {
+	site, err := s.n.state.SiteByAlias(ctx, alias)
+	if err == nil {
+		return site.Name, true
+	}
+	signer, err := s.n.keys.Signer(alias)
+	if err != nil {
+		return naming.Name{}, false
+	}
+	return signer.Name(), true
+}
+
+func (s siteInfo) Holders(ctx context.Context, name naming.Name) []string {
+	rec, err := s.n.state.Best(ctx, name)
+	if err != nil || !rec.Policy().Defined() {
+		return nil
+	}
+	pol, err := replicate.ReadPolicy(ctx, s.n.store, rec.Policy())
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, m := range pol.Roster {
+		out = append(out, m.ID.String())
+	}
+	return out
+}
+
+func (s siteInfo) Sites(ctx context.Context) []gateway.Site {
+	sites, err := s.n.state.Sites(ctx)
+	if err != nil {
+		s.n.log.Warn("list sites", "err", err)
+		return nil
+	}
+	out := make([]gateway.Site, 0, len(sites))
+	for _, st := range sites {
+		out = append(out, gateway.Site{Alias: st.Alias, Name: st.Name, Root: st.Root})
+	}
+	return out
+}
