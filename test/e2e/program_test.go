@@ -1,0 +1,307 @@
+// Package e2e runs the real program: real processes, real sockets, real sites.
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// exe is the program, built once for all tests.
+var exe string
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv("HOLDFAST_TEST_ROLE"); role != "" {
+		os.Exit(play(role))
+	}
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "holdfast-e2e-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		exe = filepath.Join(dir, "holdfast")
+		if out, err := exec.Command("go", "build", "-o", exe, "github.com/holdfast-sites/holdfast/cmd/holdfast").CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// world is the processes and homes of one test.
+type world struct {
+	t   *testing.T
+	dir string
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("runs real processes; left out with -short")
+	}
+	// Not t.TempDir: its long name would make socket paths too long.
+	dir, err := os.MkdirTemp("", "hf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return &world{t: t, dir: dir}
+}
+
+func (w *world) home(name string) string { return filepath.Join(w.dir, name) }
+
+func (w *world) command(ctx context.Context, home string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, exe, append([]string{"--home", w.home(home), "--json"}, args...)...)
+	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+w.dir, "HOLDFAST_HOME=", "HOLDFAST_TOKEN=")
+	return cmd
+}
+
+// result is how a command ended.
+type result struct {
+	code   int
+	out    []byte
+	stderr string
+}
+
+// kindAndMessage reads the error that --json printed.
+func (r result) failure(t *testing.T) (kind, message string, body map[string]any) {
+	t.Helper()
+	var v struct {
+		Error map[string]any `json:"error"`
+	}
+	if err := json.Unmarshal(r.out, &v); err != nil || v.Error == nil {
+		t.Fatalf("no error object on stdout: %s (stderr %s)", r.out, r.stderr)
+	}
+	kind, _ = v.Error["kind"].(string)
+	message, _ = v.Error["message"].(string)
+	return kind, message, v.Error
+}
+
+// try runs a command to its end.
+func (w *world) try(home string, args ...string) result {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 3*time.Minute)
+	defer cancel()
+	cmd := w.command(ctx, home, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		w.t.Fatalf("holdfast %v: %v", args, err)
+	}
+	return result{cmd.ProcessState.ExitCode(), out.Bytes(), errs.String()}
+}
+
+// must runs a command that has to succeed, and decodes its JSON.
+func (w *world) must(into any, home string, args ...string) {
+	w.t.Helper()
+	r := w.try(home, args...)
+	if r.code != 0 {
+		w.t.Fatalf("holdfast %v: exit code %d\n%s\n%s", args, r.code, r.out, r.stderr)
+	}
+	if into == nil {
+		return
+	}
+	if err := json.Unmarshal(r.out, into); err != nil {
+		w.t.Fatalf("holdfast %v: %v: %s", args, err, r.out)
+	}
+}
+
+// node is a running `holdfast serve`.
+type node struct {
+	w    *world
+	home string
+	args []string
+	cmd  *exec.Cmd
+	done chan struct{}
+	errs bytes.Buffer
+	ready
+}
+
+type ready struct {
+	Event   string   `json:"event"`
+	Gateway string   `json:"gateway"`
+	Pins    string   `json:"pins"`
+	Peer    string   `json:"peer"`
+	Addrs   []string `json:"addrs"`
+}
+
+// serve starts a node and waits until it is ready. It ends with the test.
+func (w *world) serve(home string, args ...string) *node {
+	w.t.Helper()
+	n := &node{w: w, home: home, args: args}
+	n.start()
+	w.t.Cleanup(n.kill)
+	return n
+}
+
+func (n *node) start() {
+	t := n.w.t
+	t.Helper()
+	n.cmd = n.w.command(context.Background(), n.home, append([]string{"serve"}, n.args...)...)
+	n.startCommand(n.cmd)
+}
+
+func (n *node) startCommand(cmd *exec.Cmd) {
+	t := n.w.t
+	t.Helper()
+	n.cmd, n.done = cmd, make(chan struct{})
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var errs syncBuffer
+	cmd.Stderr = &errs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	first := make(chan []byte, 1)
+	go func() { // ends with the process
+		defer close(n.done)
+		s := bufio.NewScanner(out)
+		if s.Scan() {
+			first <- bytes.Clone(s.Bytes())
+		}
+		close(first)
+		_, _ = io.Copy(io.Discard, out)
+		_ = cmd.Wait()
+	}()
+	select {
+	case line := <-first:
+		if err := json.Unmarshal(line, &n.ready); err != nil || n.Event != "ready" {
+			t.Fatalf("%s did not become ready: %s %s", n.home, line, errs.String())
+		}
+	case <-time.After(time.Minute):
+		t.Fatalf("%s did not become ready: %s", n.home, errs.String())
+	}
+}
+
+// kill ends the node as a power cut would.
+func (n *node) kill() {
+	_ = n.cmd.Process.Kill()
+	<-n.done
+}
+
+// stop ends the node as an operator would.
+func (n *node) stop() time.Duration {
+	began := time.Now()
+	_ = n.cmd.Process.Signal(syscall.SIGTERM)
+	<-n.done
+	return time.Since(began)
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.TrimSpace(s.b.String())
+}
+
+// hosts starts hosts that know each other.
+func (w *world) hosts(names ...string) []*node {
+	w.t.Helper()
+	var out []*node
+	for _, name := range names {
+		args := []string{"--host", "--name", name, "--pins", "127.0.0.1:0", "--p2p", "/ip4/127.0.0.1/tcp/0"}
+		for _, h := range out {
+			args = append(args, "--peer", h.Addrs[0])
+		}
+		out = append(out, w.serve(name, args...))
+	}
+	return out
+}
+
+// know adds the hosts to an author's home.
+func (w *world) know(author string, hosts ...*node) {
+	w.t.Helper()
+	for _, h := range hosts {
+		var tok struct{ Token string }
+		w.must(&tok, h.home, "token", "create", author)
+		w.must(nil, author, "host", "add", h.Pins, "--token", tok.Token, "--label", "operator="+h.home)
+	}
+}
+
+// gateway starts a reader's gateway that knows the given nodes.
+func (w *world) gateway(name string, knows ...*node) *node {
+	w.t.Helper()
+	args := []string{"--gateway", "127.0.0.1:0", "--p2p", "/ip4/127.0.0.1/tcp/0"}
+	for _, h := range knows {
+		args = append(args, "--peer", h.Addrs[0])
+	}
+	return w.serve(name, args...)
+}
+
+// published is the part of publish's JSON that tests look at.
+type published struct {
+	Alias, Name, Root, Release string
+	Number, Sequence           uint64
+	Files, Bytes               int64
+	URLs                       []string `json:"urls"`
+	Hosts                      []struct {
+		ID, Name, State, Error string
+		VerifiedAt             *time.Time `json:"verified_at"`
+	}
+	Live      bool
+	SafeUntil *time.Time `json:"safe_until"`
+	Warnings  []string
+}
+
+func (p published) proved() (names []string) {
+	for _, h := range p.Hosts {
+		if h.State == "proved" {
+			names = append(names, h.Name)
+		}
+	}
+	return names
+}
+
+// loopback keeps an author's node on this machine.
+var loopback = []string{"--p2p", "/ip4/127.0.0.1/tcp/0"}
+
+func (w *world) publish(author, dir string, more ...string) published {
+	w.t.Helper()
+	var p published
+	w.must(&p, author, append(append([]string{"publish", dir, "--site", "blog"}, loopback...), more...)...)
+	return p
+}
+
+// until polls what another process is about to do.
+func until(t *testing.T, within time.Duration, what string, f func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(within)
+	defer deadline.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !f() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("not within %s: %s", within, what)
+		}
+	}
+}
