@@ -1,0 +1,105 @@
+package p2p
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/pnet"
+	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
+	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
+	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+)
+
+// The size of a node: connections are trimmed from connHigh down to connLow,
+// and all of libp2p's buffers together stay under hostMemory.
+const (
+	connLow, connHigh = 96, 192
+	connGrace         = 20 * time.Second
+	hostMemory        = 256 << 20 // bytes
+	hostFiles         = 1024
+)
+
+// httpProtocol is HTTP/1.1 over a libp2p stream (https://github.com/libp2p/specs/tree/master/http).
+const httpProtocol = "/http/1.1"
+
+// newHost starts a libp2p host that listens when it returns.
+func newHost(cfg Config, g *gate) (host.Host, error) {
+	limits, err := resourceManager()
+	if err != nil {
+		return nil, err
+	}
+	conns, err := connmgr.NewConnManager(connLow, connHigh, connmgr.WithGracePeriod(connGrace))
+	if err != nil {
+		return nil, err
+	}
+	opts := []libp2p.Option{
+		libp2p.Identity(cfg.Identity),
+		libp2p.ListenAddrStrings(cfg.Listen...),
+		libp2p.ResourceManager(limits),
+		libp2p.ConnectionManager(conns),
+		libp2p.ConnectionGater(g),
+		libp2p.UserAgent("holdfast"),
+		libp2p.Transport(tcp.NewTCPTransport),
+	}
+	if len(cfg.PSK) == 0 {
+		opts = append(opts, libp2p.Transport(quic.NewTransport))
+	} else {
+		opts = append(opts, libp2p.PrivateNetwork(pnet.PSK(slices.Clone(cfg.PSK))))
+	}
+	if cfg.Metrics != nil {
+		opts = append(opts, libp2p.PrometheusRegisterer(cfg.Metrics))
+	} else {
+		opts = append(opts, libp2p.DisableMetrics())
+	}
+	if cfg.Network == Public {
+		opts = append(opts, libp2p.NATPortMap(), libp2p.EnableAutoNATv2(), libp2p.EnableHolePunching())
+	} else {
+		// With the answer given, nobody is asked whether we can be reached.
+		opts = append(opts, libp2p.ForceReachabilityPublic())
+	}
+	h, err := libp2p.New(opts...)
+	if err != nil {
+		limits.Close()
+		conns.Close()
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return h, nil
+}
+
+func resourceManager() (network.ResourceManager, error) {
+	limits := rcmgr.DefaultLimits
+	libp2p.SetDefaultServiceLimits(&limits)
+	// One peer gets a share of the HTTP streams, not all of them.
+	limits.AddProtocolPeerLimit(httpProtocol,
+		rcmgr.BaseLimit{Streams: 64, StreamsInbound: 64, StreamsOutbound: 64, Memory: 32 << 20},
+		rcmgr.BaseLimitIncrease{})
+	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.Scale(hostMemory, hostFiles)))
+}
+
+// dialable is the host's addresses, each with /p2p/ID, the ones that work from
+// the same machine first, TCP before QUIC among equals.
+func dialable(h host.Host) []string {
+	addrs := slices.Clone(h.Addrs())
+	rank := func(a ma.Multiaddr) (r int) {
+		if !manet.IsIPLoopback(a) {
+			r += 2
+		}
+		if _, err := a.ValueForProtocol(ma.P_TCP); err != nil {
+			r++
+		}
+		return r
+	}
+	slices.SortStableFunc(addrs, func(a, b ma.Multiaddr) int { return rank(a) - rank(b) })
+	texts := make([]string, 0, len(addrs))
+	for _, a := range addrs {
+		texts = append(texts, a.String()+"/p2p/"+h.ID().String())
+	}
+	return texts
+}
