@@ -19,8 +19,9 @@ func run(ctx context.Context, args []string, e *env) int {
 		return 0
 	}
 	// The flag parser gives up before the flags are read: --json counts all the same.
-	for _, a := range args {
-		e.json = e.json || a == "--json" || a == "-json"
+	e.json = e.json || asksJSON(app, args)
+	if ctx.Err() != nil {
+		err = control.Errorf(control.Failed, "interrupted; run it again to go on where it stopped")
 	}
 	return e.fail(err)
 }
@@ -33,11 +34,10 @@ func (e *env) app() *cli.App {
 		Writer:                 e.out,
 		ErrWriter:              e.err,
 		Flags:                  e.globalFlags(),
-		HideHelpCommand:        false,
-		UseShortOptionHandling: false,
-		ExitErrHandler:         func(*cli.Context, error) {}, // run decides the exit code
-		Before:                 func(c *cli.Context) error { return e.readGlobals(c) },
-		CommandNotFound:        nil,
+		// A label may hold a comma: repeated flags are given repeatedly.
+		DisableSliceFlagSeparator: true,
+		ExitErrHandler:            func(*cli.Context, error) {}, // run decides the exit code
+		Before:                    func(c *cli.Context) error { return e.readGlobals(c) },
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return usage("no command %q; `holdfast help` lists them", c.Args().First())
@@ -71,6 +71,8 @@ func commandName(c *cli.Context) string {
 func setUsageError(cmds []*cli.Command, f cli.OnUsageErrorFunc) {
 	for _, c := range cmds {
 		c.OnUsageError = f
+		// Without this, `get help` would print a page instead of getting what is called help.
+		c.HideHelpCommand = len(c.Subcommands) == 0
 		if len(c.Subcommands) > 0 && c.Action == nil {
 			c.Action = func(ctx *cli.Context) error {
 				if ctx.Args().Present() {

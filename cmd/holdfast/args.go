@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -10,33 +12,7 @@ import (
 // for flags at the first argument: global flags, command, its flags, "--", arguments. Flags
 // may then stand anywhere, and "--" ends them.
 func reorder(app *cli.App, args []string) []string {
-	takes := valueFlags(app)
-	type flagText struct {
-		name  string
-		texts []string
-	}
-	var flags []flagText
-	var words []string
-	ended := false
-	for i := 0; i < len(args); i++ {
-		a := args[i]
-		switch {
-		case ended || a == "-" || !strings.HasPrefix(a, "-"):
-			words = append(words, a)
-		case a == "--":
-			ended = true
-			// What stands behind can't be a command's name any more.
-			words = append(words, a)
-		default:
-			name, _, has := strings.Cut(strings.TrimLeft(a, "-"), "=")
-			f := flagText{name: name, texts: []string{a}}
-			if !has && takes[name] && i+1 < len(args) {
-				i++
-				f.texts = append(f.texts, args[i])
-			}
-			flags = append(flags, f)
-		}
-	}
+	flags, words, behind := split(app, args)
 	cmds, path := app.Commands, []*cli.Command{}
 	n := 0
 	for n < len(words) {
@@ -48,13 +24,7 @@ func reorder(app *cli.App, args []string) []string {
 		cmds = c.Subcommands
 		n++
 	}
-	rest := words[n:]
-	for i, w := range rest {
-		if w == "--" {
-			rest = append(append([]string{}, rest[:i]...), rest[i+1:]...)
-			break
-		}
-	}
+	rest := slices.Concat(words[n:], behind)
 	var out, own []string
 	for _, f := range flags {
 		if declares(app.Flags, f.name) || len(path) == 0 {
@@ -71,6 +41,49 @@ func reorder(app *cli.App, args []string) []string {
 		out = append(append(out, "--"), rest...)
 	}
 	return out
+}
+
+// flagText is a flag as it was written: alone, or with its value behind it.
+type flagText struct {
+	name  string
+	texts []string
+}
+
+// split takes the arguments apart: flags, the words among them, and what
+// stands behind "--" and so can be no flag and no command.
+func split(app *cli.App, args []string) (flags []flagText, words, behind []string) {
+	takes := valueFlags(app)
+	for i := 0; i < len(args); i++ {
+		a := args[i]
+		if a == "--" {
+			return flags, words, args[i+1:]
+		}
+		if a == "-" || !strings.HasPrefix(a, "-") {
+			words = append(words, a)
+			continue
+		}
+		name, _, has := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		f := flagText{name: name, texts: []string{a}}
+		if !has && takes[name] && i+1 < len(args) {
+			i++
+			f.texts = append(f.texts, args[i])
+		}
+		flags = append(flags, f)
+	}
+	return flags, words, nil
+}
+
+// asksJSON tells whether --json is among the flags.
+func asksJSON(app *cli.App, args []string) (yes bool) {
+	flags, _, _ := split(app, args)
+	for _, f := range flags {
+		if f.name == "json" {
+			_, v, has := strings.Cut(f.texts[0], "=")
+			on, err := strconv.ParseBool(v)
+			yes = !has || err == nil && on
+		}
+	}
+	return yes
 }
 
 // valueFlags tells which declared flags take a value. A name has one meaning

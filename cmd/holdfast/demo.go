@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -122,7 +123,7 @@ func (d *demo) story(ctx context.Context) (url string, err error) {
 		}
 	}
 	d.check("copies proved before the name moved", proved >= 3, "%d copies of %s, %d files", proved, size(pub.Bytes), pub.Files)
-	d.check("live, seen from outside", pub.Live, "under a throw-away identity that knows the hosts only %v", pub.Warnings)
+	d.check("live, seen from outside", pub.Live, "under a throw-away identity that knows the hosts only %s", strings.Join(pub.Warnings, "; "))
 
 	d.step("The author's process has ended. Its home is deleted.")
 	if err := os.RemoveAll(d.home("author")); err != nil {

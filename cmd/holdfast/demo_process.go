@@ -86,7 +86,7 @@ func (d *demo) run(ctx context.Context, name string, into any, secret string, ar
 	}
 	var out bytes.Buffer
 	cmd.Stdout = &out
-	cmd.Stderr = d.e.err
+	cmd.Stderr = &indented{w: d.e.err}
 	if d.e.quiet {
 		cmd.Stderr = io.Discard
 	}
@@ -119,6 +119,25 @@ func (d *demo) end() {
 	if err := os.RemoveAll(d.dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 		d.e.note("left behind: " + d.dir)
 	}
+}
+
+// indented sets what a process says apart from the story around it.
+type indented struct {
+	w   io.Writer
+	mid bool // in the middle of a line
+}
+
+func (i *indented) Write(p []byte) (int, error) {
+	for line := range bytes.Lines(p) {
+		if !i.mid {
+			fmt.Fprint(i.w, "    ")
+		}
+		if _, err := i.w.Write(line); err != nil {
+			return 0, err
+		}
+		i.mid = !bytes.HasSuffix(line, []byte("\n"))
+	}
+	return len(p), nil
 }
 
 // lastLines keeps the end of what a process says on standard error.

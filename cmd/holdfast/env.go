@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -51,7 +50,7 @@ func version() string {
 // globalFlags may stand anywhere on the command line.
 func (e *env) globalFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "home", Usage: "folder with keys, state and blocks", EnvVars: []string{"HOLDFAST_HOME"}, DefaultText: "the user's data folder"},
+		&cli.StringFlag{Name: "home", Usage: "folder with keys, state and blocks", DefaultText: "HOLDFAST_HOME, or the user's data folder"},
 		&cli.BoolFlag{Name: "json", Usage: "print one JSON object"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress"},
 		&cli.BoolFlag{Name: "progress", Usage: "show progress on standard error even with --json"},
@@ -227,15 +226,12 @@ func (e *env) print(v any, human func()) {
 // fail prints an error and returns the exit code.
 func (e *env) fail(err error) int {
 	ce := control.Classify(err, node.KindOf)
-	if errors.Is(err, context.Canceled) {
-		ce = control.Errorf(control.Failed, "interrupted; run it again to go on where it stopped")
-	}
 	if e.json {
 		body := map[string]any{"kind": ce.Kind, "message": ce.Message}
 		for k, v := range ce.Details {
 			body[k] = v
 		}
-		_ = json.NewEncoder(e.out).Encode(map[string]any{"error": body})
+		e.print(map[string]any{"error": body}, nil)
 		return ce.Kind.ExitCode()
 	}
 	e.say(e.err, "holdfast: %s\n", ce.Message)

@@ -7,9 +7,14 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	golog "github.com/ipfs/go-log/v2"
 )
 
 func main() {
+	// The libraries below log on standard error by themselves; what matters of
+	// it reaches our own log as errors.
+	golog.SetAllLoggers(golog.LevelFatal)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], processEnv())
 	stop()

@@ -65,7 +65,11 @@ type Config struct {
 	Gateway func() string
 	// Rules checks a _redirects file as strictly as gateways do; nil: unchecked.
 	Rules func(text []byte) error
-	Tool  string // what a release says it was made by
+	// HTTP reaches hosts by URL; nil: a client like http.DefaultClient.
+	HTTP *http.Client
+	// RequestTimeout is how long a host may take over one request; 0: each kind of request has its own.
+	RequestTimeout time.Duration
+	Tool           string // what a release says it was made by
 	Now   func() time.Time
 	Log   *slog.Logger
 }
@@ -96,6 +100,9 @@ func New(c Config) *Author {
 	}
 	if c.Rules == nil {
 		c.Rules = func([]byte) error { return nil }
+	}
+	if c.HTTP == nil {
+		c.HTTP = &http.Client{}
 	}
 	if c.Gateway == nil {
 		c.Gateway = func() string { return "http://localhost:8080" }

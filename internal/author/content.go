@@ -181,6 +181,10 @@ func (a *Author) Build(ctx context.Context, req BuildRequest, report func(Event)
 	}, nil
 }
 
+// bytesOf names a block without its links. What is kept under it says nothing
+// of the DAG below.
+func bytesOf(c cid.Cid) cid.Cid { return cid.NewCidV1(cid.Raw, c.Hash()) }
+
 func emptyNotNil(s []string) []string {
 	if s == nil {
 		return []string{}
@@ -237,8 +241,13 @@ func (a *Author) Import(ctx context.Context, path string) (ImportResult, error) 
 			out.Missing = append(out.Missing, c.String())
 		}
 		// A DAG that lacks blocks is kept as far as it is there, so that it
-		// can be completed; its gaps are said here and by every reader.
-		if err := keepAll(ctx, s, importOwner, root, rep.CIDs); err != nil {
+		// can be completed, but not under its own CID: that would tell every
+		// other owner that it is whole.
+		as := root
+		if len(rep.Missing)+len(rep.Corrupt) > 0 {
+			as = bytesOf(root)
+		}
+		if err := keepAll(ctx, s, importOwner, as, rep.CIDs); err != nil {
 			return out, err
 		}
 	}

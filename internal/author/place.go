@@ -216,14 +216,17 @@ func (a *Author) failHolding(ctx context.Context, p *publication, pl *placement,
 // setHolding changes what is known of one host and writes it down.
 func (a *Author) setHolding(ctx context.Context, p *publication, pl *placement, id peer.ID, change func(*state.Holding)) error {
 	pl.mu.Lock()
+	before := *pl.holdings[id]
 	change(pl.holdings[id])
 	row := *pl.holdings[id]
 	pl.mu.Unlock()
-	ev := Event{Step: "place", Host: pl.hosts[id].Name, Message: row.State}
-	if row.Error != "" {
-		ev.Message += ": " + row.Error
+	if row.State != before.State || row.Error != before.Error {
+		ev := Event{Step: "place", Host: pl.hosts[id].Name, Message: row.State}
+		if row.Error != "" {
+			ev.Message += ": " + row.Error
+		}
+		p.report(ev)
 	}
-	p.report(ev)
 	return a.State.PutHolding(ctx, row)
 }
 
@@ -376,12 +379,16 @@ func (a *Author) pins(h state.Host) *replicate.Client {
 // face is how a host's HTTP services are reached: by its URL, or over libp2p
 // where it has none.
 func (a *Author) face(h state.Host) (base string, hc *http.Client) {
-	if h.URL != "" {
-		return h.URL, &http.Client{}
-	}
 	ai, err := addrInfo(h)
-	if err != nil || a.Network == nil {
-		return "http://" + h.ID.String() + ".invalid", &http.Client{}
+	switch {
+	case h.URL != "":
+		c := *a.HTTP
+		base, hc = h.URL, &c
+	case err != nil || a.Network == nil:
+		base, hc = "http://"+h.ID.String()+".invalid", &http.Client{}
+	default:
+		base, hc = "http://"+h.ID.String(), a.Network.HTTPClient(ai)
 	}
-	return "http://" + h.ID.String(), a.Network.HTTPClient(ai)
+	hc.Timeout = a.RequestTimeout
+	return base, hc
 }

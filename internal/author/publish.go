@@ -321,6 +321,5 @@ func (a *Author) keepBlock(ctx context.Context, p *publication, c cid.Cid) error
 			return err
 		}
 	}
-	raw := cid.NewCidV1(cid.Raw, c.Hash())
-	return keepAll(ctx, p.session, owner(p.name), raw, []cid.Cid{raw})
+	return keepAll(ctx, p.session, owner(p.name), bytesOf(c), []cid.Cid{bytesOf(c)})
 }

@@ -226,6 +226,7 @@ func (a *Author) switchHost(ctx context.Context, p *publication, host state.Host
 			return err
 		}
 		if s.Status == replicate.Pinned && s.Info["root"] == root && s.Info["sequence"] == strconv.FormatUint(p.record.Sequence(), 10) {
+			p.report(Event{Step: "follow", Host: host.Name, Message: "follows the name"})
 			return nil
 		}
 		select {

@@ -2,10 +2,12 @@ package node
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,6 +27,9 @@ type Config struct {
 	Tool       string       `toml:"-"` // what releases say they were made by
 	Log        *slog.Logger `toml:"-"` // nil: discard
 
+	// Dial opens the TCP connections of the libp2p host and to the URLs of hosts. nil: the system's dialler.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error) `toml:"-"`
+
 	Network string   `toml:"network"` // "private" (default), "public", "offline"
 	Peers   []string `toml:"peers"`   // multiaddrs ending in /p2p/ID, kept connected
 	Host    bool     `toml:"host"`    // keep sites for token holders
@@ -33,11 +38,14 @@ type Config struct {
 	Gateway GatewayConfig `toml:"gateway"`
 	Pins    PinsConfig    `toml:"pins"`
 	Publish PublishConfig `toml:"publish"`
+
+	Timeouts TimeoutsConfig `toml:"timeouts"`
 }
 
 // P2PConfig is the [p2p] table.
 type P2PConfig struct {
 	Listen       []string `toml:"listen"`        // multiaddrs; default: TCP and QUIC on a free port
+	Announce     []string `toml:"announce"`      // multiaddrs told to others in place of those listened on
 	PSKFile      string   `toml:"psk_file"`      // 32 bytes, raw or hex: a private network's key
 	AllowPrivate bool     `toml:"allow_private"` // dial private addresses that tenants name
 	Routers      []string `toml:"routers"`       // delegated routers' base URLs, public network only
@@ -76,6 +84,16 @@ type PublishConfig struct {
 	Keep     int      `toml:"keep"`
 	Lifetime Duration `toml:"lifetime"`
 	TTL      Duration `toml:"ttl"`
+}
+
+// TimeoutsConfig is the [timeouts] table: how long others may keep this node
+// waiting. 0 is each room's own default, which suits the internet.
+type TimeoutsConfig struct {
+	Connect Duration `toml:"connect"` // to reach one peer; 10s
+	Request Duration `toml:"request"` // one request to a host's services; 30s
+	Resolve Duration `toml:"resolve"` // everybody who is asked for a name; 10s
+	Stall   Duration `toml:"stall"`   // one source of a fetch that sends nothing; 20s
+	Idle    Duration `toml:"idle"`    // a fetch without one new block, from anybody; 60s
 }
 
 // Duration is a time.Duration that TOML writes as "30s".

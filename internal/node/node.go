@@ -13,9 +13,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/prometheus/client_golang/prometheus"
@@ -59,6 +61,7 @@ type Node struct {
 	service  *replicate.Service // nil unless a host
 	relay    *naming.Relay
 	author   *author.Author
+	web      *http.Client // to the URLs of hosts
 	meet     *acquaintance
 	fresh    chan replicate.PinRow // pinned a moment ago, to be provided
 	named    []peer.AddrInfo       // the peers of the config
@@ -138,6 +141,8 @@ func (n *Node) connect(ctx context.Context) error {
 	}
 	n.p2p, err = p2p.Open(ctx, p2p.Config{
 		Identity: key, Network: p2p.Network(n.cfg.Network), Server: n.cfg.Host, Listen: n.cfg.P2P.Listen,
+		Announce: n.cfg.P2P.Announce, Dial: n.cfg.Dial, ConnectTimeout: time.Duration(n.cfg.Timeouts.Connect),
+		StallTimeout: time.Duration(n.cfg.Timeouts.Stall), IdleTimeout: time.Duration(n.cfg.Timeouts.Idle),
 		Peers: n.cfg.Peers, PSK: psk, AllowPrivate: n.mayDialPrivate(), RoutersV1: n.cfg.P2P.Routers,
 		Store: n.store, Records: n.state, Metrics: n.metrics, Log: n.log,
 	})
@@ -171,9 +176,11 @@ func (n *Node) mayDialPrivate() bool {
 
 // compose hands each room what it needs.
 func (n *Node) compose() {
-	n.resolver = naming.NewResolver(naming.ResolverConfig{Records: n.state, Sources: n.sources, Log: n.log})
+	n.resolver = naming.NewResolver(naming.ResolverConfig{Records: n.state, Sources: n.sources, Deadline: time.Duration(n.cfg.Timeouts.Resolve), Log: n.log})
+	n.web = &http.Client{Transport: webTransport(n.cfg.Dial)}
 	cfg := author.Config{
 		Store: n.store, State: n.state, Keys: n.keys, Resolver: n.resolver, Auditor: n.auditor,
+		HTTP: n.web, RequestTimeout: time.Duration(n.cfg.Timeouts.Request),
 		Sinks: n.sinks, Asked: func() bool { return len(n.sources()) > 0 }, Gateway: n.gatewayURL,
 		Peers: func() []peer.AddrInfo { return n.named }, Rules: checkRules, Tool: n.cfg.Tool, Log: n.log,
 	}
@@ -183,6 +190,15 @@ func (n *Node) compose() {
 	}
 	n.author = author.New(cfg)
 	n.relay = naming.NewRelay(naming.RelayConfig{Names: n.namesToKeep, Records: n.state, Sinks: n.sinks, Log: n.log})
+}
+
+// webTransport is the node's own, so that its connections end with the node.
+func webTransport(dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	if dial != nil {
+		t.DialContext = dial
+	}
+	return t
 }
 
 // sources is everybody who can be asked for a record now: the hosts that the
@@ -272,6 +288,7 @@ type Info struct {
 	PID     int      `json:"pid"`
 	Peer    string   `json:"peer"`
 	Addrs   []string `json:"addrs"`
+	Listen  []string `json:"listen"` // differs from addrs where others are told other addresses
 	Gateway string   `json:"gateway"`
 	Pins    string   `json:"pins"`
 	Network string   `json:"network"`
@@ -279,12 +296,12 @@ type Info struct {
 
 // Info tells where the node can be reached.
 func (n *Node) Info() Info {
-	out := Info{Version: n.cfg.Tool, PID: os.Getpid(), Network: n.cfg.Network, Addrs: []string{}}
+	out := Info{Version: n.cfg.Tool, PID: os.Getpid(), Network: n.cfg.Network, Addrs: []string{}, Listen: []string{}}
 	if out.Network == "" {
 		out.Network = string(p2p.Private)
 	}
 	if n.p2p != nil {
-		out.Peer, out.Addrs = n.p2p.ID().String(), n.p2p.Addrs()
+		out.Peer, out.Addrs, out.Listen = n.p2p.ID().String(), n.p2p.Addrs(), n.p2p.Listening()
 	}
 	if n.gatewayLn != nil {
 		out.Gateway = reachable(n.gatewayLn.Addr())
@@ -317,6 +334,9 @@ func (n *Node) Close() error {
 				errs = append(errs, err)
 			}
 		}
+	}
+	if n.web != nil {
+		n.web.CloseIdleConnections()
 	}
 	if n.p2p != nil {
 		errs = append(errs, n.p2p.Close())

@@ -39,7 +39,7 @@ func (o outside) Look(ctx context.Context, name naming.Name, root cid.Cid, holde
 	}
 	stranger, err := p2p.Open(ctx, p2p.Config{
 		Identity: key, Network: p2p.Private, PSK: psk, Listen: []string{"/ip4/127.0.0.1/tcp/0"},
-		Store: blockstore.NewMemory(), CacheBytes: -1, Log: o.log,
+		Store: blockstore.NewMemory(), CacheBytes: -1, Dial: o.cfg.Dial, ConnectTimeout: time.Duration(o.cfg.Timeouts.Connect), Log: o.log,
 	})
 	if err != nil {
 		return err
