@@ -149,7 +149,8 @@ type Store interface {
 
 	// Begin opens the add session with this id, or resumes it with what it
 	// shielded before its process was killed. An empty id makes a fresh one.
-	// The caller closes it. ErrSessionOpen where somebody holds it open.
+	// The caller closes it. ErrSessionOpen where somebody holds it open,
+	// ErrRefused where the id is longer than MaxName.
 	Begin(ctx context.Context, id string) (Session, error)
 
 	// Release ends the owner's interest in a root, durably. It frees nothing
@@ -160,7 +161,8 @@ type Store interface {
 	// means all owners (each root once).
 	Kept(ctx context.Context, owner string) ([]cid.Cid, error)
 
-	// KeptCIDs yields everything that was kept under root, by any owner; ErrNotFound where nobody
+	// KeptCIDs yields everything that was kept under root, by any owner; a CID
+	// may come twice where owners told different lists. ErrNotFound where nobody
 	// keeps it.
 	KeptCIDs(ctx context.Context, root cid.Cid) iter.Seq2[cid.Cid, error]
 
@@ -200,9 +202,10 @@ type Session interface {
 	Sync(ctx context.Context) error
 
 	// Keep records, durably and with an implied Sync, that owner wants root, whose
-	// whole DAG is cids (root included). ErrNotFound, naming the first missing
-	// block, where one of them is not present; nothing is kept then. Keeping
-	// what is kept already is no error.
+	// whole DAG is cids. ErrNotFound, naming the first missing block, where one
+	// of them is not present; nothing is kept then. Keeping what is kept already is no error.
+	// ErrRefused where root is not among cids, or owner is empty or longer than MaxName.
+	// cids may use the store; they are all read before anything is looked at.
 	Keep(ctx context.Context, owner string, root cid.Cid, cids iter.Seq[cid.Cid]) error
 
 	// Close drops the shield. Closing twice is no error.

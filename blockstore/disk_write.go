@@ -1,0 +1,138 @@
+package blockstore
+
+import (
+	"context"
+	"encoding/binary"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// commit applies what fill puts into a batch. fill runs while nobody else can
+// commit, and may look at the database; it returns whether there is anything to apply.
+func (d *disk) commit(ctx context.Context, fill func(*pebble.Batch) error) error {
+	if err := d.writing.take(ctx); err != nil {
+		return err
+	}
+	defer d.writing.give()
+	if err := d.makeRoom(ctx); err != nil {
+		return err
+	}
+	b := d.db.NewBatch()
+	defer b.Close()
+	if err := fill(b); err != nil {
+		return err
+	}
+	if b.Empty() {
+		return nil
+	}
+	size := int64(b.Len())
+	if err := d.db.Apply(b, pebble.NoSync); err != nil {
+		return err
+	}
+	// Where pebble's logger can't end the process, Apply hides its failure.
+	if _, err := d.health.now(); err != nil && d.health.isFatal() {
+		return err
+	}
+	d.dirty = true
+	if d.gathered += size; d.gathered >= memTableSize*7/8 {
+		return d.rotate()
+	}
+	return nil
+}
+
+// makeRoom waits until few enough tables wait to be written.
+func (d *disk) makeRoom(ctx context.Context) error {
+	for {
+		trouble, err := d.health.now()
+		if err != nil {
+			return err
+		}
+		d.forgetFlushed()
+		if len(d.flushing) < maxFlushing {
+			return nil
+		}
+		select {
+		case <-d.flushing[0]:
+		case <-trouble:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (d *disk) forgetFlushed() {
+	for len(d.flushing) > 0 {
+		select {
+		case <-d.flushing[0]:
+			d.flushing = d.flushing[1:]
+		default:
+			return
+		}
+	}
+}
+
+// rotate begins to write out everything that was applied so far.
+func (d *disk) rotate() error {
+	flushed, err := d.db.AsyncFlush()
+	if err != nil {
+		return err
+	}
+	d.flushing = append(d.flushing, flushed)
+	d.dirty, d.gathered = false, 0
+	return nil
+}
+
+// barrier returns when everything that was committed before is on stable
+// storage: tables, values, the directory and the manifest that names them.
+// Barriers that come together share one flush.
+func (d *disk) barrier(ctx context.Context) error {
+	last, err := d.rotated(ctx)
+	if err != nil || last == nil {
+		return err
+	}
+	trouble, err := d.health.now()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-last:
+		if d.health.isFatal() {
+			_, err = d.health.now()
+		}
+		return err
+	case <-trouble:
+		_, err = d.health.now()
+		if err == nil { // it is over already
+			return d.barrier(ctx)
+		}
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// rotated makes sure that all is on its way; last is closed when it has
+// arrived, nil when it already had.
+func (d *disk) rotated(ctx context.Context) (last <-chan struct{}, err error) {
+	if err := d.writing.take(ctx); err != nil {
+		return nil, err
+	}
+	defer d.writing.give()
+	if d.dirty {
+		if err := d.rotate(); err != nil {
+			return nil, err
+		}
+	}
+	d.forgetFlushed()
+	if len(d.flushing) == 0 {
+		_, err := d.health.now()
+		return nil, err
+	}
+	return d.flushing[len(d.flushing)-1], nil
+}
+
+// stamp notes that the session wrote now.
+func stamp(b *pebble.Batch, session string) error {
+	return b.Set(timeKey(session), binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixNano())), nil)
+}
