@@ -20,8 +20,8 @@ const (
 	callTime       = 30 * time.Second // for one call
 	maxAnswerBytes = 32 << 20         // a page of 1000 pins with all their meta is less
 	maxErrorBytes  = 64 << 10
-	patience       = 10 // polls in a row that Wait lets fail
-	leastToken     = 8  // shorter ones are not looked for in texts: they are no secret, and would be found in any word
+	patience       = 20 * time.Second // of Wait with a host that does not answer
+	leastToken     = 8                // shorter ones are not looked for in texts: they are no secret, and would be found in any word
 )
 
 // Client speaks the Pinning Service API 1.0.0 with one host. Errors:
@@ -159,18 +159,21 @@ func (c *Client) All(ctx context.Context, q Query) iter.Seq2[PinStatus, error] {
 
 // Wait polls until the pin is pinned or failed, which is not an error of
 // Wait: see the Status. Zero every means each second. Progress, which may be nil, is called with
-// each answer. A host that does not answer is asked again, a few times.
+// each answer. A host that does not answer is asked again for 20 s: it may be
+// restarting.
 func (c *Client) Wait(ctx context.Context, id string, every time.Duration, progress func(PinStatus)) (PinStatus, error) {
 	if every <= 0 {
 		every = time.Second
 	}
 	t := time.NewTicker(every)
 	defer t.Stop()
-	for misses := 0; ; {
+	var silent time.Time // since when it has not answered
+	for {
+		asked := time.Now()
 		st, err := c.Get(ctx, id)
 		switch {
 		case err == nil:
-			misses = 0
+			silent = time.Time{}
 			if progress != nil {
 				progress(st)
 			}
@@ -179,10 +182,15 @@ func (c *Client) Wait(ctx context.Context, id string, every time.Duration, progr
 			}
 		case ctx.Err() != nil:
 			return PinStatus{}, ctx.Err()
-		case !errors.Is(err, ErrUnavailable) || misses == patience:
+		case !errors.Is(err, ErrUnavailable):
 			return PinStatus{}, err
+		case silent.IsZero():
+			silent = asked
+			fallthrough
 		default:
-			misses++
+			if time.Since(silent) >= patience {
+				return PinStatus{}, err
+			}
 		}
 		select {
 		case <-ctx.Done():

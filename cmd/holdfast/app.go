@@ -14,12 +14,16 @@ import (
 // run is the program without its process: arguments in, exit code out.
 func run(ctx context.Context, args []string, e *env) int {
 	app := e.app()
-	err := app.RunContext(ctx, append([]string{app.Name}, reorder(app, args)...))
+	// Where the flag parser gives up, before the flags are read, --json counts all the same.
+	json := asksJSON(app, args)
+	err := complete(app, args)
+	if err == nil {
+		err = app.RunContext(ctx, append([]string{app.Name}, reorder(app, args)...))
+	}
 	if err == nil {
 		return 0
 	}
-	// The flag parser gives up before the flags are read: --json counts all the same.
-	e.json = e.json || asksJSON(app, args)
+	e.json = json
 	if ctx.Err() != nil {
 		err = control.Errorf(control.Failed, "interrupted; run it again to go on where it stopped")
 	}
@@ -28,12 +32,12 @@ func run(ctx context.Context, args []string, e *env) int {
 
 func (e *env) app() *cli.App {
 	app := &cli.App{
-		Name:                   "holdfast",
-		Usage:                  "publish a folder; it stays online when your laptop is off",
-		Version:                version(),
-		Writer:                 e.out,
-		ErrWriter:              e.err,
-		Flags:                  e.globalFlags(),
+		Name:      "holdfast",
+		Usage:     "publish a folder; it stays online when your laptop is off",
+		Version:   version(),
+		Writer:    e.out,
+		ErrWriter: e.err,
+		Flags:     e.globalFlags(),
 		// A label may hold a comma: repeated flags are given repeatedly.
 		DisableSliceFlagSeparator: true,
 		ExitErrHandler:            func(*cli.Context, error) {}, // run decides the exit code
@@ -61,11 +65,12 @@ func (e *env) app() *cli.App {
 	return app
 }
 
+// commandName is the command as it is typed behind the program's name.
 func commandName(c *cli.Context) string {
 	if c.Command == nil {
 		return ""
 	}
-	return strings.TrimSpace(c.Command.FullName())
+	return strings.TrimSpace(strings.TrimPrefix(c.Command.HelpName, c.App.HelpName))
 }
 
 func setUsageError(cmds []*cli.Command, f cli.OnUsageErrorFunc) {
@@ -90,7 +95,7 @@ func usage(format string, args ...any) error { return control.Errorf(control.Usa
 // exactly wants n arguments, named for the error.
 func exactly(c *cli.Context, names ...string) error {
 	if c.NArg() != len(names) {
-		return usage("%s needs %s; see `holdfast %s --help`", c.Command.FullName(), strings.Join(names, " and "), c.Command.FullName())
+		return usage("%s needs %s; see `holdfast %s --help`", commandName(c), strings.Join(names, " and "), commandName(c))
 	}
 	for i, n := range names {
 		if c.Args().Get(i) == "" {

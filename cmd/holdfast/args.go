@@ -73,6 +73,20 @@ func split(app *cli.App, args []string) (flags []flagText, words, behind []strin
 	return flags, words, nil
 }
 
+// complete refuses a last flag without its value, for which the flag parser
+// would take what reorder puts behind it.
+func complete(app *cli.App, args []string) error {
+	flags, _, _ := split(app, args)
+	if len(flags) == 0 {
+		return nil
+	}
+	f := flags[len(flags)-1]
+	if len(f.texts) == 1 && !strings.Contains(f.texts[0], "=") && valueFlags(app)[f.name] {
+		return usage("%s needs a value", f.texts[0])
+	}
+	return nil
+}
+
 // asksJSON tells whether --json is among the flags.
 func asksJSON(app *cli.App, args []string) (yes bool) {
 	flags, _, _ := split(app, args)

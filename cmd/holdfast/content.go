@@ -1,6 +1,8 @@
 package main
 
 import (
+	"io"
+	"os"
 	"path/filepath"
 
 	"github.com/urfave/cli/v2"
@@ -37,7 +39,7 @@ func (e *env) outRequest(c *cli.Context) (author.GetRequest, error) {
 		return author.GetRequest{}, err
 	}
 	if c.String("output") == "" {
-		return author.GetRequest{}, usage("%s needs -o: where to write", c.Command.FullName())
+		return author.GetRequest{}, usage("%s needs -o: where to write", commandName(c))
 	}
 	out, err := filepath.Abs(c.String("output"))
 	return author.GetRequest{Address: c.Args().First(), Out: out}, err
@@ -50,6 +52,9 @@ func (e *env) catCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			if err := exactly(c, "ADDRESS"); err != nil {
 				return err
+			}
+			if e.json {
+				return errBothOutput
 			}
 			n, err := e.node(c.Context, c, node.Connected)
 			if err != nil {
@@ -64,14 +69,16 @@ func (e *env) catCommand() *cli.Command {
 func (e *env) importCommand() *cli.Command {
 	return &cli.Command{
 		Name: "import", Usage: "take the blocks of a CAR file, each verified", ArgsUsage: "CAR",
+		Description: "CAR is a file; - is standard input.",
 		Action: func(c *cli.Context) error {
 			if err := exactly(c, "CAR"); err != nil {
 				return err
 			}
-			path, err := filepath.Abs(c.Args().First())
+			path, done, err := e.inputFile(c.Args().First())
 			if err != nil {
 				return err
 			}
+			defer done()
 			return ask(c.Context, e, c, node.Blocks, "import", node.Address{Address: path}, func(r author.ImportResult) {
 				for _, root := range r.Roots {
 					e.printf("%s\n", root)
@@ -86,6 +93,27 @@ func (e *env) importCommand() *cli.Command {
 			})
 		},
 	}
+}
+
+// inputFile gives standard input a name, by which a running node can open it.
+func (e *env) inputFile(arg string) (path string, done func(), err error) {
+	if arg != "-" {
+		path, err = filepath.Abs(arg)
+		return path, func() {}, err
+	}
+	f, err := os.CreateTemp("", "holdfast-*.car")
+	if err != nil {
+		return "", nil, err
+	}
+	_, err = io.Copy(f, e.in)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return "", nil, err
+	}
+	return f.Name(), func() { os.Remove(f.Name()) }, nil
 }
 
 func (e *env) exportCommand() *cli.Command {
@@ -108,9 +136,12 @@ func (e *env) exportCommand() *cli.Command {
 	}
 }
 
+// errBothOutput refuses what would mix bytes and JSON.
+var errBothOutput = control.Errorf(control.Usage, "--json and the bytes both want standard output")
+
 func (e *env) exportStream(c *cli.Context) error {
 	if e.json {
-		return control.Errorf(control.Usage, "--json and -o - both want standard output")
+		return errBothOutput
 	}
 	if err := exactly(c, "ADDRESS"); err != nil {
 		return err

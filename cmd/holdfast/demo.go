@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-sites/holdfast/examples"
 	"github.com/holdfast-sites/holdfast/internal/author"
+	"github.com/holdfast-sites/holdfast/internal/control"
 )
 
 func (e *env) demoCommand() *cli.Command {
@@ -66,14 +67,16 @@ func (e *env) runDemo(ctx context.Context, c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	for _, c := range d.checks {
+		if !c.OK {
+			err := control.Errorf(control.Failed, "a check failed: %s: %s", c.What, c.Detail)
+			err.Details = map[string]any{"checks": d.checks}
+			return err
+		}
+	}
 	e.print(map[string]any{"url": url, "checks": d.checks, "seconds": time.Since(d.began).Seconds()}, func() {
 		e.printf("\nOpen it: %s\n", url)
 	})
-	for _, c := range d.checks {
-		if !c.OK {
-			return fmt.Errorf("a check failed: %s: %s", c.What, c.Detail)
-		}
-	}
 	if !c.Bool("once") {
 		e.tell("The gateway and the remaining hosts run until Ctrl-C.")
 		<-ctx.Done()

@@ -164,9 +164,9 @@ func (e *env) node(ctx context.Context, c *cli.Context, scope node.Scope) (*call
 		if c.IsSet("peer") || c.IsSet("network") {
 			e.note("a node runs on this home: --network and --peer are its own")
 		}
-		return &caller{Caller: client, running: client, close: func() {}}, nil
+		return &caller{Caller: client, running: client, close: client.Close}, nil
 	}
-	n, err := node.Open(ctx, cfg, scope, "holdfast "+c.Command.FullName())
+	n, err := node.Open(ctx, cfg, scope, "holdfast "+commandName(c))
 	if err != nil {
 		return nil, control.Classify(err, node.KindOf)
 	}

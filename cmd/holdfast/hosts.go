@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -25,6 +26,9 @@ func (e *env) hostCommand() *cli.Command {
 				Name: "list", Usage: "list the hosts",
 				Action: func(c *cli.Context) error {
 					return ask(c.Context, e, c, node.Records, "host list", struct{}{}, func(h node.Hosts) {
+						if len(h.Hosts) == 0 {
+							e.note("no hosts; add one with `holdfast host add`")
+						}
 						for _, i := range h.Hosts {
 							e.showHost(i)
 						}
@@ -49,6 +53,7 @@ func (e *env) showHost(h author.HostInfo) {
 	for k, v := range h.Label {
 		labels = append(labels, k+"="+v)
 	}
+	slices.Sort(labels)
 	e.printf("%-16s %s  %s  %s\n", h.Name, h.ID, h.URL, strings.Join(labels, " "))
 	if h.Warning != "" {
 		e.say(e.err, "warning: %s\n", h.Warning)
@@ -67,7 +72,7 @@ func (e *env) runHostAdd(c *cli.Context) error {
 		}
 		req.Labels[k] = v
 	}
-	if c.IsSet("token") || !strings.HasPrefix(req.Where, "hfi") {
+	if c.IsSet("token") || !strings.HasPrefix(req.Where, "hfi1") {
 		var err error
 		if req.Token, err = e.readSecret(c.String("token"), "HOLDFAST_TOKEN"); err != nil {
 			return err
@@ -85,7 +90,8 @@ func (e *env) operatorCommand() *cli.Command {
 				if err := exactly(c, "LABEL"); err != nil {
 					return err
 				}
-				return ask(c.Context, e, c, node.Connected, "invite", node.Address{Address: c.Args().First()}, func(r node.InviteResult) {
+				// Records only: without a running host there is no address to invite to.
+				return ask(c.Context, e, c, node.Records, "invite", node.Address{Address: c.Args().First()}, func(r node.InviteResult) {
 					e.printf("%s\n", r.Invite)
 				})
 			},
@@ -114,6 +120,9 @@ func (e *env) tokenCommand() *cli.Command {
 				Name: "list", Usage: "list the tokens, without their secrets",
 				Action: func(c *cli.Context) error {
 					return ask(c.Context, e, c, node.Records, "token list", struct{}{}, func(t node.Tokens) {
+						if len(t.Tokens) == 0 {
+							e.note("no tokens; make one with `holdfast token create LABEL`")
+						}
 						for _, i := range t.Tokens {
 							show(i)
 						}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -204,6 +205,9 @@ func (e *env) runKeyList(c *cli.Context) error {
 		out = append(out, keyInfo{k.Alias, k.Name.String()})
 	}
 	e.print(map[string]any{"keys": out}, func() {
+		if len(out) == 0 {
+			e.note("no keys; the first publish of a site makes its key")
+		}
 		for _, k := range out {
 			e.printf("%-20s %s\n", k.Alias, k.Name)
 		}
@@ -224,9 +228,15 @@ func (e *env) runKeyExport(c *cli.Context) error {
 	case "":
 		return usage("key export needs -o: a file, or - for standard output")
 	case "-":
+		if e.json {
+			return errBothOutput
+		}
 		return ring.Export(alias, e.out)
 	}
 	f, err := os.OpenFile(out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return usage("%s exists already, and may be the only copy of a key: choose another file", out)
+	}
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/schollz/progressbar/v3"
 
@@ -42,17 +43,19 @@ func (e *env) note(s string) {
 // direction of text.
 func harmless(s string) string {
 	bad := func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
-	if !strings.ContainsFunc(s, bad) {
+	if utf8.ValidString(s) && !strings.ContainsFunc(s, bad) {
 		return s
 	}
 	var b strings.Builder
-	for _, r := range s {
-		if bad(r) {
-			q := strconv.QuoteRune(r)
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		if bad(r) || r == utf8.RuneError && n == 1 { // a byte by itself may be an 8-bit control character
+			q := strconv.Quote(s[:n])
 			b.WriteString(q[1 : len(q)-1])
-			continue
+		} else {
+			b.WriteString(s[:n])
 		}
-		b.WriteRune(r)
+		s = s[n:]
 	}
 	return b.String()
 }
@@ -63,8 +66,9 @@ type progress struct {
 	e     *env
 	mu    sync.Mutex
 	bar   *progressbar.ProgressBar
-	step  string               // of the bar
-	lines map[string]time.Time // when a step last had a line
+	step  string                  // of the bar
+	parts map[string]author.Event // what the bar sums up: the latest of each host
+	lines map[string]time.Time    // when a step last had a line
 }
 
 // lineEvery is how often a step that goes on has a line in a pipe.
@@ -84,7 +88,9 @@ func (p *progress) event(raw json.RawMessage) {
 	defer p.mu.Unlock()
 	switch {
 	case ev.Total == 0 && ev.Done == 0:
-		p.clear()
+		if p.bar != nil {
+			_ = p.bar.Clear() // it goes on below the line
+		}
 		p.e.say(p.e.err, "%-8s %s\n", ev.Step, strings.TrimSpace(ev.Host+" "+ev.Message))
 	case p.e.terminal:
 		p.draw(ev)
@@ -93,22 +99,31 @@ func (p *progress) event(raw json.RawMessage) {
 	}
 }
 
-// draw moves the bar of a step.
+// draw moves the bar of a step. Hosts that work at the same time share it.
 func (p *progress) draw(ev author.Event) {
-	key := ev.Step + "/" + ev.Host
-	if p.bar == nil || p.step != key {
+	if p.step != ev.Step {
 		p.clear()
-		p.step = key
-		total := ev.Total
-		if total == 0 {
-			total = -1 // not known: a counter instead of a bar
-		}
-		p.bar = progressbar.NewOptions64(total,
-			progressbar.OptionSetWriter(p.e.err), progressbar.OptionShowBytes(true), progressbar.OptionClearOnFinish(),
-			progressbar.OptionSetDescription(fmt.Sprintf("%-8s %s", ev.Step, harmless(ev.Host))),
-			progressbar.OptionThrottle(80*time.Millisecond), progressbar.OptionSetWidth(24))
+		p.step, p.parts = ev.Step, make(map[string]author.Event)
 	}
-	_ = p.bar.Set64(ev.Done)
+	p.parts[ev.Host] = ev
+	var done, total int64
+	for _, part := range p.parts {
+		done, total = done+part.Done, total+part.Total
+	}
+	if total == 0 {
+		total = -1 // not known: a counter instead of a bar
+	}
+	if p.bar == nil {
+		p.bar = progressbar.NewOptions64(total,
+			progressbar.OptionSetWriter(p.e.err), progressbar.OptionShowBytes(true), progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(),
+			progressbar.OptionSetDescription(fmt.Sprintf("%-8s", ev.Step)),
+			progressbar.OptionThrottle(80*time.Millisecond), progressbar.OptionSetWidth(24),
+			progressbar.OptionSetSpinnerChangeInterval(0)) // else a goroutine draws on after the end
+	}
+	if total > 0 && p.bar.GetMax64() != total {
+		p.bar.ChangeMax64(total)
+	}
+	_ = p.bar.Set64(done)
 }
 
 // line tells how far a step is, not too often.
@@ -128,7 +143,7 @@ func (p *progress) line(ev author.Event) {
 func (p *progress) clear() {
 	if p.bar != nil {
 		_ = p.bar.Clear()
-		p.bar = nil
+		p.bar, p.step = nil, ""
 	}
 }
 
@@ -145,7 +160,7 @@ func size(n int64) string {
 		return strconv.FormatInt(n, 10) + " B"
 	}
 	v, i := float64(n)/1000, 0
-	for v >= 1000 && i < len(units)-1 {
+	for v >= 999.95 && i < len(units)-1 {
 		v, i = v/1000, i+1
 	}
 	return fmt.Sprintf("%.1f %cB", v, units[i])
@@ -163,6 +178,8 @@ func when(t *time.Time) string {
 	}
 	var s string
 	switch {
+	case d < 2*time.Second: // clocks of two machines differ by more
+		return "just now"
 	case d < 2*time.Minute:
 		s = fmt.Sprintf("%d s", int(d.Seconds()))
 	case d < 2*time.Hour:
@@ -170,7 +187,7 @@ func when(t *time.Time) string {
 	case d < 48*time.Hour:
 		s = fmt.Sprintf("%d h", int(d.Hours()))
 	default:
-		s = fmt.Sprintf("%d days", int(d.Hours()/24))
+		s = fmt.Sprintf("%d days", int(d.Hours()/24+0.5))
 	}
 	if ago {
 		return s + " ago"

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"time"
@@ -122,17 +123,17 @@ func (e *env) runPublish(ctx context.Context, c *cli.Context) error {
 
 func (e *env) showPublished(p author.Published) {
 	e.printf("%s  release %d  %d files  %s\n", p.Alias, p.Number, p.Files, size(p.Bytes))
-	e.printf("  name  %s\n  root  %s\n", p.Name, p.Root)
-	e.showHosts(p.Hosts)
-	for _, u := range p.URLs {
-		e.printf("  open  %s\n", u)
-	}
 	live := "not seen from outside"
 	if p.Live {
 		live = "live"
 	}
 	if len(p.Hosts) > 0 {
 		e.printf("  %s, safe until %s\n", live, when(p.SafeUntil))
+	}
+	e.printf("  name  %s\n  root  %s\n", p.Name, p.Root)
+	e.showHosts(p.Hosts)
+	for _, u := range p.URLs {
+		e.printf("  open  %s\n", u)
 	}
 	for _, w := range p.Warnings {
 		e.say(e.err, "warning: %s\n", w)
@@ -141,7 +142,14 @@ func (e *env) showPublished(p author.Published) {
 
 func (e *env) showHosts(hosts []author.HostState) {
 	for _, h := range hosts {
-		e.printf("  host  %-16s %-11s %s %s\n", h.Name, h.State, when(h.VerifiedAt), h.Error)
+		line := fmt.Sprintf("%-16s %-11s", h.Name, h.State)
+		if h.VerifiedAt != nil {
+			line += " " + when(h.VerifiedAt)
+		}
+		if h.Error != "" {
+			line += " " + h.Error
+		}
+		e.printf("  host  %s\n", strings.TrimSpace(line))
 	}
 }
 

@@ -57,18 +57,18 @@ func (e *env) runServe(ctx context.Context, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return e.serveUntil(ctx, n, nil)
+	return e.serveUntil(ctx, n, e.ready, nil)
 }
 
-// serveUntil serves until ctx ends; then, where not nil, is run once the node is ready, and
-// its error ends the node.
-func (e *env) serveUntil(ctx context.Context, n *node.Node, then func(context.Context, control.Caller) error) error {
+// serveUntil serves until ctx ends. ready is called once the node is; then, where not nil, is run beside it
+// from there on, and its error ends the node.
+func (e *env) serveUntil(ctx context.Context, n *node.Node, ready func(node.Info), then func(context.Context, control.Caller) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
 	var thenErr error
 	err := n.Serve(ctx, func(i node.Info) {
-		e.ready(i)
+		ready(i)
 		if then == nil {
 			return
 		}
@@ -145,13 +145,20 @@ func (e *env) runUp(ctx context.Context, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return e.serveUntil(ctx, n, func(ctx context.Context, call control.Caller) error {
+	// What up has to say is the site's address, which a publish ends with.
+	ready := func(node.Info) {}
+	return e.serveUntil(ctx, n, ready, func(ctx context.Context, call control.Caller) error {
 		p := e.progress()
 		var out author.Published
 		err := call.Call(ctx, "publish", req, &out, p.event)
 		p.done()
 		if err == nil {
-			e.print(out, func() { e.showPublished(out) })
+			e.print(out, func() {
+				e.showPublished(out)
+				if !e.quiet {
+					e.say(e.err, "serving; Ctrl-C ends it\n")
+				}
+			})
 		}
 		return err
 	})

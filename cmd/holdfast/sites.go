@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -39,17 +41,7 @@ func (e *env) runStatus(ctx context.Context, c *cli.Context) error {
 }
 
 func (e *env) showStatus(s author.SiteStatus) {
-	proved := 0
-	var last *time.Time
-	for _, h := range s.Hosts {
-		if h.State != author.Proved {
-			continue
-		}
-		proved++
-		if last == nil || (h.VerifiedAt != nil && h.VerifiedAt.After(*last)) {
-			last = h.VerifiedAt
-		}
-	}
+	proved, last := provedBy(s.Hosts)
 	e.printf("%s  release %d  %s  %d files  %s\n", s.Alias, s.Number, when(s.Published), s.Files, size(s.Bytes))
 	e.printf("  name  %s\n", s.Name)
 	e.printf("  root  %s\n", s.Root)
@@ -62,13 +54,32 @@ func (e *env) showStatus(s author.SiteStatus) {
 	e.showHosts(s.Hosts)
 }
 
+// provedBy counts the copies that stand proved, and tells when one last was.
+func provedBy(hosts []author.HostState) (n int, last *time.Time) {
+	for _, h := range hosts {
+		if h.State != author.Proved {
+			continue
+		}
+		n++
+		if last == nil || h.VerifiedAt != nil && h.VerifiedAt.After(*last) {
+			last = h.VerifiedAt
+		}
+	}
+	return n, last
+}
+
 func (e *env) sitesCommand() *cli.Command {
 	return &cli.Command{
 		Name: "sites", Usage: "the sites published here, a line each",
 		Action: func(c *cli.Context) error {
 			return ask(c.Context, e, c, node.Records, "status", author.StatusRequest{}, func(s node.Sites) {
+				if len(s.Sites) == 0 {
+					e.note("nothing was published here yet")
+				}
 				for _, st := range s.Sites {
-					e.printf("%-20s release %-4d %-12s %8s  %s\n", st.Alias, st.Number, when(st.Published), size(st.Bytes), st.Name)
+					proved, _ := provedBy(st.Hosts)
+					e.printf("%-20s release %-4d %-12s %9s  %d of %d copies  %s\n",
+						st.Alias, st.Number, when(st.Published), size(st.Bytes), proved, st.Copies, st.URL)
 				}
 			})
 		},
@@ -86,7 +97,8 @@ func (e *env) historyCommand() *cli.Command {
 			req := author.HistoryRequest{Site: c.Args().First(), Limit: c.Int("limit")}
 			return ask(c.Context, e, c, node.Connected, "history", req, func(r node.Releases) {
 				for _, h := range r.Releases {
-					e.printf("%4d  %-14s %6d files %9s  %s  %s\n", h.Number, when(h.Time), h.Files, size(h.Bytes), h.Root, h.Message)
+					line := fmt.Sprintf("%4d  %-12s %6d files %9s  %s", h.Number, when(h.Time), h.Files, size(h.Bytes), h.Message)
+					e.printf("%s\n      %s\n", strings.TrimRight(line, " "), h.Root)
 				}
 			})
 		},

@@ -22,7 +22,7 @@ type Address struct {
 }
 
 // ParseAddress understands a CID, /ipfs/…, /ipns/…, ipfs://, ipns://, a site's
-// alias or name, and (through the resolver's DNSLink, where configured) a domain, each with a path.
+// alias or name, each with a path.
 func (a *Author) ParseAddress(ctx context.Context, s string) (Address, error) {
 	kind, first, rest, err := splitAddress(s)
 	if err != nil {
@@ -34,7 +34,7 @@ func (a *Author) ParseAddress(ctx context.Context, s string) (Address, error) {
 			out.CID = c
 			return out, nil
 		} else if kind == "ipfs" {
-			return out, fmt.Errorf("%w: %q is not a CID: %v", ErrUsage, first, err)
+			return out, usagef("%q is not a CID: %v", first, err)
 		}
 	}
 	if out.Name, err = naming.ParseName(first); err == nil {
@@ -59,19 +59,21 @@ func (a *Author) ParseAddress(ctx context.Context, s string) (Address, error) {
 // say), its first segment, and the path behind that. URLs are unescaped, plain
 // paths are taken byte for byte.
 func splitAddress(s string) (kind, first, rest string, err error) {
-	s = strings.TrimSpace(s)
+	if !strings.Contains(s, "/") {
+		s = strings.TrimSpace(s) // pasted; in a path a space may be part of a name
+	}
 	switch {
 	case strings.HasPrefix(s, "ipfs://"), strings.HasPrefix(s, "ipns://"):
 		kind, s = s[:4], s[7:]
 		if s, err = url.PathUnescape(s); err != nil {
-			return "", "", "", fmt.Errorf("%w: %v", ErrUsage, err)
+			return "", "", "", usagef("%v", err)
 		}
 	case strings.HasPrefix(s, "/ipfs/"), strings.HasPrefix(s, "/ipns/"):
 		kind, s = s[1:5], s[6:]
 	}
 	first, rest, _ = strings.Cut(s, "/")
 	if first == "" {
-		return "", "", "", fmt.Errorf("%w: empty address", ErrUsage)
+		return "", "", "", usagef("empty address")
 	}
 	return kind, first, strings.Trim(rest, "/"), nil
 }

@@ -67,11 +67,12 @@ type Config struct {
 	Rules func(text []byte) error
 	// HTTP reaches hosts by URL; nil: a client like http.DefaultClient.
 	HTTP *http.Client
-	// RequestTimeout is how long a host may take over one request; 0: each kind of request has its own.
+	// RequestTimeout is how long a host may take over one request, and routing over a put; 0: each kind of
+	// request has its own.
 	RequestTimeout time.Duration
 	Tool           string // what a release says it was made by
-	Now   func() time.Time
-	Log   *slog.Logger
+	Now            func() time.Time
+	Log            *slog.Logger
 }
 
 // Author runs the flows. Its methods may be called concurrently; two publishes

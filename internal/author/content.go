@@ -102,6 +102,9 @@ type Got struct {
 
 // Get writes a site, folder or file to disk, every block verified.
 func (a *Author) Get(ctx context.Context, req GetRequest, report func(Event)) (Got, error) {
+	if err := mayWrite(req.Out); err != nil {
+		return Got{}, err
+	}
 	target, from, err := a.find(ctx, req.Address)
 	if err != nil {
 		return Got{}, err
@@ -120,6 +123,25 @@ func (a *Author) Get(ctx context.Context, req GetRequest, report func(Event)) (G
 	return Got{Root: target.String(), Files: ex.Files, Bytes: ex.Bytes}, nil
 }
 
+// mayWrite says before anything is fetched what Extract would say after.
+func mayWrite(out string) error {
+	fi, err := os.Stat(out)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !fi.IsDir() {
+		return usagef("%s exists already: -o must be new, or an empty folder", out)
+	}
+	entries, err := os.ReadDir(out)
+	if err == nil && len(entries) > 0 {
+		return usagef("%s is not empty: -o must be new, or an empty folder", out)
+	}
+	return err
+}
+
 // Cat writes one file to w.
 func (a *Author) Cat(ctx context.Context, address string, w io.Writer) error {
 	target, _, err := a.find(ctx, address)
@@ -127,6 +149,9 @@ func (a *Author) Cat(ctx context.Context, address string, w io.Writer) error {
 		return err
 	}
 	f, err := merkle.OpenFile(ctx, a.blocks(), target)
+	if errors.Is(err, merkle.ErrNoPath) { // the path was found, but leads to no file
+		return usagef("%s is not a file; `holdfast get` writes folders", address)
+	}
 	if err != nil {
 		return err
 	}
@@ -274,6 +299,9 @@ func (a *Author) Export(ctx context.Context, req GetRequest, report func(Event))
 	defer tmp.Close()
 	w := &progressWriter{w: tmp, report: report}
 	if _, err := merkle.WriteCAR(ctx, a.Store, w, target, merkle.WalkOptions{}); err != nil {
+		return Got{}, err
+	}
+	if err := tmp.Chmod(0o644); err != nil { // it holds nothing secret, and is made to be passed on
 		return Got{}, err
 	}
 	if err := tmp.Sync(); err != nil {

@@ -4,7 +4,17 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/holdfast-sites/holdfast/naming"
 )
+
+// usageError is ErrUsage in words that say what to do; the kind of failure shows in the exit code.
+type usageError string
+
+func (e usageError) Error() string        { return string(e) }
+func (e usageError) Is(target error) bool { return target == ErrUsage }
+
+func usagef(format string, args ...any) error { return usageError(fmt.Sprintf(format, args...)) }
 
 func (e *ConflictError) Error() string {
 	var b strings.Builder
@@ -15,7 +25,14 @@ func (e *ConflictError) Error() string {
 	} else {
 		fmt.Fprintf(&b, "%s has a newer release than this machine's (sequence %d)", e.Alias, e.Ours)
 	}
-	n := e.Newer
+	n, seen := e.Newer, "seen at "+e.Newer.Source
+	if n.Source == naming.SourceOwn {
+		seen = "known to this machine"
+	}
+	if n.Sequence == 0 && n.Root == "" {
+		b.WriteString(": nobody knows a release of it; leave --if-root out for the first one")
+		return b.String()
+	}
 	fmt.Fprintf(&b, ": sequence %d", n.Sequence)
 	if n.Number > 0 {
 		fmt.Fprintf(&b, ", release %d", n.Number)
@@ -26,7 +43,11 @@ func (e *ConflictError) Error() string {
 	if n.Message != "" {
 		fmt.Fprintf(&b, " %q", n.Message)
 	}
-	fmt.Fprintf(&b, ", root %s (seen at %s); get it with `holdfast get /ipfs/%s -o DIR`, or publish over it with --if-root %s", n.Root, n.Source, n.Root, n.Root)
+	if n.Root == "" {
+		fmt.Fprintf(&b, ", which leads to another name (%s)", seen)
+		return b.String()
+	}
+	fmt.Fprintf(&b, ", root %s (%s); get it with `holdfast get /ipfs/%s -o DIR`, or publish over it with --if-root %s", n.Root, seen, n.Root, n.Root)
 	return b.String()
 }
 

@@ -53,7 +53,10 @@ func (a *Author) AddHost(ctx context.Context, req HostRequest) (HostInfo, error)
 	base, hc := a.face(want)
 	desc, err := replicate.FetchHostDescription(ctx, hc, base, a.Now())
 	if err != nil {
-		return HostInfo{}, fmt.Errorf("%w: %s does not answer as a host: %v", replicate.ErrUnavailable, req.Where, err)
+		if !errors.Is(err, replicate.ErrUnavailable) {
+			err = fmt.Errorf("%w: %v", replicate.ErrUnavailable, err)
+		}
+		return HostInfo{}, fmt.Errorf("%s does not answer as a host: %w", place(want), err)
 	}
 	if want.ID != "" && want.ID != desc.Peer {
 		return HostInfo{}, fmt.Errorf("%w: the invite is for %s, but %s answers there", naming.ErrInvalidRecord, want.ID, desc.Peer)
@@ -62,7 +65,7 @@ func (a *Author) AddHost(ctx context.Context, req HostRequest) (HostInfo, error)
 		want.ID = desc.Peer
 	}
 	if _, err := replicate.NewClient(base, want.Token, hc).List(ctx, replicate.Query{Limit: 1}); err != nil {
-		return HostInfo{}, fmt.Errorf("the token does not work at %s: %w", req.Where, err)
+		return HostInfo{}, fmt.Errorf("the token does not work at %s: %w", place(want), err)
 	}
 	want.Addrs, want.Gateways, want.FreeBytes, want.MaxPinBytes = desc.Addrs, desc.Gateways, desc.FreeBytes, desc.MaxPinBytes
 	if want.Name == "" {
@@ -81,17 +84,25 @@ func (a *Author) AddHost(ctx context.Context, req HostRequest) (HostInfo, error)
 	return info, nil
 }
 
+// place is how to speak of a host that is being added: never by the invite, which is a secret.
+func place(h state.Host) string {
+	if h.URL != "" {
+		return h.URL
+	}
+	return h.ID.String()
+}
+
 // hostOf reads what the request says about the host.
 func (a *Author) hostOf(req HostRequest) (state.Host, error) {
 	h := state.Host{Name: req.Name, Token: req.Token}
 	where := strings.TrimSpace(req.Where)
-	if strings.HasPrefix(where, invitePrefix) {
+	if len(where) > len(invitePrefix) && strings.EqualFold(where[:len(invitePrefix)], invitePrefix) {
 		inv, err := replicate.ParseInvite(where)
 		if err != nil {
-			return h, fmt.Errorf("%w: %v", ErrUsage, err)
+			return h, usagef("%v", err)
 		}
 		if h.Token != "" {
-			return h, fmt.Errorf("%w: an invite carries its token; leave --token out", ErrUsage)
+			return h, usagef("an invite carries its token; leave --token out")
 		}
 		if h.Name == "" {
 			h.Name = inv.Name
@@ -99,16 +110,16 @@ func (a *Author) hostOf(req HostRequest) (state.Host, error) {
 		h.ID, h.Token, where = inv.Peer, inv.Token, inv.Base
 	}
 	if h.Token == "" {
-		return h, fmt.Errorf("%w: a token is needed: --token T, from the host's operator (`holdfast token create LABEL`)", ErrUsage)
+		return h, usagef("a token is needed: --token T, from the host's operator (`holdfast token create LABEL`)")
 	}
 	if strings.HasPrefix(where, "/") {
 		m, err := ma.NewMultiaddr(where)
 		if err != nil {
-			return h, fmt.Errorf("%w: %v", ErrUsage, err)
+			return h, usagef("%v", err)
 		}
 		ai, err := peer.AddrInfoFromP2pAddr(m)
 		if err != nil {
-			return h, fmt.Errorf("%w: %s: %v", ErrUsage, where, err)
+			return h, usagef("%s: %v", where, err)
 		}
 		if a.Network == nil {
 			return h, fmt.Errorf("%w: the network is offline", ErrUnreachable)
@@ -116,12 +127,15 @@ func (a *Author) hostOf(req HostRequest) (state.Host, error) {
 		h.ID, h.Addrs = ai.ID, []string{where}
 		return h, nil
 	}
-	if !strings.Contains(where, "://") {
+	if !strings.Contains(where, "://") && strings.ContainsAny(where, ".:") { // a damaged invite must not be looked up
 		where = "http://" + where
 	}
 	u, err := url.Parse(where)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return h, fmt.Errorf("%w: %q is neither an invite, an http(s) URL nor a multiaddr", ErrUsage, req.Where)
+		return h, usagef("a host is given by an invite (hfi1…), an http(s) URL or a multiaddr ending in /p2p/ID")
+	}
+	if u.User != nil {
+		return h, usagef("the URL of %s carries a password; the host's token goes into --token", u.Host)
 	}
 	h.URL = strings.TrimSuffix(u.String(), "/")
 	return h, nil

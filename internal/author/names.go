@@ -2,9 +2,10 @@ package author
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"time"
 
+	"github.com/holdfast-sites/holdfast/internal/state"
 	"github.com/holdfast-sites/holdfast/naming"
 )
 
@@ -97,12 +98,32 @@ type PutResult struct {
 	Put      []NameAnswer `json:"put"`
 }
 
+// holders are the hosts that we gave a site to, as places to put its record.
+func (a *Author) holders(ctx context.Context, n naming.Name) (out []naming.Sink, err error) {
+	holdings, err := a.State.Holdings(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range holdings {
+		host, err := a.State.Host(ctx, h.Host)
+		if errors.Is(err, state.ErrNotFound) || h.NamePin == "" {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		base, hc := a.face(host)
+		out = append(out, naming.NewRoutingClient(host.Name, base, hc))
+	}
+	return out, nil
+}
+
 // PutRecord checks a record, keeps it if it is the best, and hands it to
 // routing and to the hosts.
 func (a *Author) PutRecord(ctx context.Context, req PutRequest) (PutResult, error) {
 	n, err := a.nameOf(ctx, trimIPNS(req.Name))
 	if err != nil {
-		return PutResult{}, fmt.Errorf("%w: --name is needed with the record's name", ErrUsage)
+		return PutResult{}, usagef("--name is needed with the record's name")
 	}
 	rec, err := naming.OpenRecord(n, req.Record, a.Now())
 	if err != nil {
@@ -113,8 +134,12 @@ func (a *Author) PutRecord(ctx context.Context, req PutRequest) (PutResult, erro
 	}
 	a.Resolver.Accepted(rec)
 	out := PutResult{Name: n.String(), Sequence: rec.Sequence(), Put: []NameAnswer{}}
-	for _, sink := range a.Sinks() {
-		ctx, cancel := context.WithTimeout(ctx, putDeadline)
+	holders, err := a.holders(ctx, n)
+	if err != nil {
+		return out, err
+	}
+	for _, sink := range append(a.Sinks(), holders...) {
+		ctx, cancel := context.WithTimeout(ctx, a.requestTime(putDeadline))
 		an := NameAnswer{Source: sink.String(), Sequence: rec.Sequence()}
 		if err := sink.Put(ctx, rec); err != nil {
 			an.Sequence, an.Error = 0, err.Error()

@@ -95,8 +95,10 @@ func (a *Author) openPlacement(ctx context.Context, p *publication) (*placement,
 		if _, ok := pl.hosts[h.Host]; !ok {
 			continue
 		}
-		// What was proved of another root says nothing about this one.
 		kept := state.Holding{Site: h.Site, Host: h.Host, Root: h.Root, NamePin: h.NamePin, TempPin: h.TempPin}
+		if h.Root.Equals(p.built.Root) { // what was proved of another root says nothing about this one
+			kept.VerifiedAt = h.VerifiedAt
+		}
 		pl.holdings[h.Host] = &kept
 	}
 	return pl, nil
@@ -278,15 +280,12 @@ func (a *Author) dial(ctx context.Context, host state.Host) error {
 
 // temporaryPin finds the pin that an interrupted publish left, or makes it.
 func (a *Author) temporaryPin(ctx context.Context, p *publication, client *replicate.Client) (replicate.PinStatus, error) {
-	all := []replicate.Status{replicate.Queued, replicate.Pinning, replicate.Pinned}
-	found, err := client.List(ctx, replicate.Query{
-		CIDs: []cid.Cid{p.built.Root}, Status: all, Meta: map[string]string{replicate.MetaSite: p.name.String()},
-	})
+	found, err := a.temporary(ctx, p, client, p.built.Root)
 	if err != nil {
 		return replicate.PinStatus{}, err
 	}
-	for _, s := range found.Results {
-		if s.Pin.Meta[replicate.MetaName] == "" && s.Pin.Meta[replicate.MetaAuditor] == a.Network.ID().String() {
+	for _, s := range found {
+		if s.Status != replicate.Failed {
 			return s, nil
 		}
 	}
@@ -296,13 +295,31 @@ func (a *Author) temporaryPin(ctx context.Context, p *publication, client *repli
 	})
 }
 
+// temporary lists the pins that this machine's publishes of the site have at a
+// host: those of the given roots, or all.
+func (a *Author) temporary(ctx context.Context, p *publication, client *replicate.Client, roots ...cid.Cid) (out []replicate.PinStatus, err error) {
+	q := replicate.Query{
+		CIDs: roots, Meta: map[string]string{replicate.MetaSite: p.name.String()},
+		Status: []replicate.Status{replicate.Queued, replicate.Pinning, replicate.Pinned, replicate.Failed},
+	}
+	for s, err := range client.All(ctx, q) {
+		if err != nil {
+			return nil, err
+		}
+		if s.Pin.Meta[replicate.MetaName] == "" && s.Pin.Meta[replicate.MetaAuditor] == a.Network.ID().String() {
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
 func pinName(alias string) string { return "holdfast " + alias }
 
 // audit has the host prove that it holds every byte under the root.
 func (a *Author) audit(ctx context.Context, p *publication, pl *placement, host state.Host) error {
 	ctx, cancel := context.WithTimeout(ctx, auditDeadline)
 	defer cancel()
-	p.report(Event{Step: "prove", Host: host.Name})
+	p.report(Event{Step: "prove", Host: host.Name, Message: "is asked to prove every byte"})
 	res, err := a.Auditor.Audit(ctx, host.ID, p.name, []cid.Cid{p.built.Root})
 	if err != nil {
 		return err
@@ -333,35 +350,41 @@ func evidence(r replicate.AuditResult) state.Evidence {
 }
 
 // abandon takes back the temporary pins of a publish that failed cleanly. One
-// that was killed leaves them, and the next run takes them up.
+// that was killed leaves them, and the next run takes them up, or back.
 func (a *Author) abandon(ctx context.Context, p *publication) {
 	if p.placed == nil || !p.record.IsZero() || ctx.Err() != nil {
 		return
 	}
-	a.dropTemporary(ctx, p)
-}
-
-// dropTemporary deletes the temporary pins. A host that can't be reached keeps
-// its own until it is asked again; that costs space, not safety.
-func (a *Author) dropTemporary(ctx context.Context, p *publication) {
+	if rootOf(p.best).Equals(p.built.Root) {
+		return // they may be what keeps the published release where a name pin has not switched yet
+	}
 	var wg sync.WaitGroup
 	for id, host := range p.placed.hosts {
-		h := p.placed.holding(id)
-		if h.TempPin == "" {
-			continue
+		if h := p.placed.holding(id); h.State != "" && h.TempPin != "" {
+			wg.Go(func() { a.dropPins(ctx, p, host, p.built.Root) })
 		}
-		wg.Go(func() { a.dropPin(ctx, p, host, h) })
 	}
 	wg.Wait()
 }
 
-func (a *Author) dropPin(ctx context.Context, p *publication, host state.Host, h *state.Holding) {
-	err := a.pins(host).Delete(ctx, h.TempPin)
-	if err != nil && !errors.Is(err, replicate.ErrNotFound) {
+// dropPins deletes temporary pins at a host: those of the given roots, or all
+// that this machine's publishes of the site left there, also the ones that
+// were cut off. A host that can't be reached keeps them until it is asked
+// again; that costs space, not safety.
+func (a *Author) dropPins(ctx context.Context, p *publication, host state.Host, roots ...cid.Cid) {
+	client := a.pins(host)
+	found, err := a.temporary(ctx, p, client, roots...)
+	for _, s := range found {
+		if derr := client.Delete(ctx, s.RequestID); derr != nil && !errors.Is(derr, replicate.ErrNotFound) {
+			err = derr
+		}
+	}
+	if err != nil {
 		a.Log.Warn("temporary pin stays", "host", host.Name, "err", err)
 		return
 	}
 	p.placed.mu.Lock()
+	h := p.placed.holdings[host.ID]
 	h.TempPin = ""
 	row := *h
 	p.placed.mu.Unlock()
@@ -374,6 +397,14 @@ func (a *Author) dropPin(ctx context.Context, p *publication, host state.Host, h
 func (a *Author) pins(h state.Host) *replicate.Client {
 	base, hc := a.face(h)
 	return replicate.NewClient(base, h.Token, hc)
+}
+
+// requestTime is how long one request may take that has this time of its own.
+func (a *Author) requestTime(own time.Duration) time.Duration {
+	if a.RequestTimeout > 0 {
+		return a.RequestTimeout
+	}
+	return own
 }
 
 // face is how a host's HTTP services are reached: by its URL, or over libp2p

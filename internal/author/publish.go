@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -98,6 +99,14 @@ func (a *Author) Publish(ctx context.Context, req PublishRequest, report func(Ev
 		report = func(Event) {}
 	}
 	p := &publication{req: req, report: report}
+	// All that can be refused at once is, before a key is made: a misspelt
+	// folder must not leave one behind.
+	if err := checkFolder(req); err != nil {
+		return Published{}, err
+	}
+	if err := a.countCopies(ctx, p); err != nil {
+		return Published{}, err
+	}
 	if err := a.open(p); err != nil {
 		return Published{}, err
 	}
@@ -106,9 +115,6 @@ func (a *Author) Publish(ctx context.Context, req PublishRequest, report func(Ev
 		return Published{}, err
 	}
 	defer done()
-	if err := a.countCopies(ctx, p); err != nil {
-		return Published{}, err
-	}
 	p.session, err = a.Store.Begin(ctx, "publish:"+p.name.String())
 	if err != nil {
 		return Published{}, err
@@ -127,11 +133,22 @@ func (a *Author) Publish(ctx context.Context, req PublishRequest, report func(Ev
 	return a.published(p), nil
 }
 
+// checkFolder wants a folder and an alias.
+func checkFolder(req PublishRequest) error {
+	if req.Dir == "" || req.Alias == "" {
+		return usagef("a folder and a site's alias are needed")
+	}
+	switch fi, err := os.Stat(req.Dir); {
+	case err != nil:
+		return err
+	case !fi.IsDir():
+		return usagef("%s is a file: a site is a folder; `holdfast build` makes the root of one file", req.Dir)
+	}
+	return nil
+}
+
 // open finds the site's key, or makes it: the first publish needs no other command.
 func (a *Author) open(p *publication) error {
-	if p.req.Dir == "" || p.req.Alias == "" {
-		return fmt.Errorf("%w: a folder and a site's alias are needed", ErrUsage)
-	}
 	signer, err := a.Keys.Signer(p.req.Alias)
 	if errors.Is(err, naming.ErrNoKey) {
 		if _, err = a.Keys.New(p.req.Alias); err == nil {
@@ -156,7 +173,7 @@ func (a *Author) countCopies(ctx context.Context, p *publication) error {
 	case p.req.Copies != nil:
 		p.copies = *p.req.Copies
 		if p.copies < 0 || p.copies > replicate.MaxRoster {
-			return fmt.Errorf("%w: --copies must be 0 to %d", ErrUsage, replicate.MaxRoster)
+			return usagef("--copies must be 0 to %d", replicate.MaxRoster)
 		}
 		if p.copies > len(hosts) {
 			return &ShortError{Want: p.copies, Err: fmt.Errorf("%d hosts are known; add more with `holdfast host add`", len(hosts))}
@@ -188,7 +205,7 @@ func (a *Author) build(ctx context.Context, p *publication) error {
 		return err
 	}
 	p.built = built
-	p.report(Event{Step: "built", Message: fmt.Sprintf("%d files, %s", built.Files, built.Root), Done: built.Bytes, Total: built.Bytes})
+	p.report(Event{Step: "built", Message: fmt.Sprintf("%d files, root %s", built.Files, built.Root)})
 	return p.session.Sync(ctx)
 }
 
@@ -225,7 +242,7 @@ func (a *Author) mayFollow(ctx context.Context, p *publication, source string) e
 	if p.req.IfRoot != "" {
 		want, err := cid.Decode(p.req.IfRoot)
 		if err != nil {
-			return fmt.Errorf("%w: --if-root: %v", ErrUsage, err)
+			return usagef("--if-root: %v", err)
 		}
 		if !root.Equals(want) {
 			return a.conflict(ctx, p, site, source, want)
@@ -245,7 +262,6 @@ func (a *Author) mayFollow(ctx context.Context, p *publication, source string) e
 func (a *Author) conflict(ctx context.Context, p *publication, site state.Site, source string, want cid.Cid) error {
 	e := &ConflictError{Alias: p.req.Alias, Name: p.name, Ours: site.Sequence, WantOld: want}
 	if p.best.IsZero() {
-		e.Newer = Newer{Root: "none", Source: "nobody"}
 		return e
 	}
 	root := rootOf(p.best)

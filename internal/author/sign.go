@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -24,7 +25,8 @@ const (
 	putDeadline    = 20 * time.Second
 	followDeadline = 2 * time.Minute
 	lookDeadline   = 30 * time.Second
-	lookSamples    = 4 // blocks read from each holder by the look from outside
+	routingGrace   = 2 * time.Second // for routing to answer once the holders have the record
+	lookSamples    = 4               // blocks read from each holder by the look from outside
 )
 
 // rootOf is the record's root; undefined for no record and for one that points
@@ -171,15 +173,9 @@ func (a *Author) follow(ctx context.Context, p *publication) error {
 		defer mu.Unlock()
 		p.warn(format, args...)
 	}
-	for _, sink := range a.Sinks() {
-		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, putDeadline)
-			defer cancel()
-			if err := sink.Put(ctx, p.record); err != nil {
-				warn("the record did not reach %s: %v", sink, err)
-			}
-		})
-	}
+	rctx, cancel := context.WithTimeout(ctx, a.requestTime(putDeadline))
+	defer cancel()
+	routing := a.putInRouting(rctx, p, warn)
 	for _, id := range p.placed.order {
 		wg.Go(func() {
 			host := p.placed.hosts[id]
@@ -188,17 +184,33 @@ func (a *Author) follow(ctx context.Context, p *publication) error {
 				warn("%s holds the release but does not follow the name yet: %v", host.Name, err)
 				return
 			}
-			if h := p.placed.holding(id); h.TempPin != "" {
-				a.dropPin(ctx, p, host, h)
-			}
+			a.dropPins(ctx, p, host)
 		})
 	}
 	wg.Wait()
+	if len(p.placed.order) > 0 {
+		// The holders have the record, and put it into routing themselves.
+		defer time.AfterFunc(routingGrace, cancel).Stop()
+	}
+	routing.Wait()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	a.dropLosers(ctx, p)
 	return a.releaseOld(ctx, p)
+}
+
+// putInRouting puts the record where strangers look, until ctx ends.
+func (a *Author) putInRouting(ctx context.Context, p *publication, warn func(string, ...any)) *sync.WaitGroup {
+	var wg sync.WaitGroup
+	for _, sink := range a.Sinks() {
+		wg.Go(func() {
+			if err := sink.Put(ctx, p.record); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+				warn("the record did not reach %s: %v", sink, err)
+			}
+		})
+	}
+	return &wg
 }
 
 // switchHost makes sure that the host has a name pin, hands it the record, and
@@ -280,7 +292,7 @@ func (a *Author) dropLosers(ctx context.Context, p *publication) {
 		}
 		wg.Go(func() {
 			if h.TempPin != "" {
-				a.dropPin(ctx, p, host, h)
+				a.dropPins(ctx, p, host)
 			}
 			// A host that is only away for now keeps its name pin: it is a
 			// spare copy, and it follows the name by itself when it is back.
@@ -336,7 +348,7 @@ func (a *Author) look(ctx context.Context, p *publication) error {
 		}
 		holders = append(holders, ai)
 	}
-	if err := a.Outside.Look(ctx2, p.name, p.built.Root, holders, samples(p.built)); err != nil {
+	if err := a.lookTwice(ctx2, p, holders); err != nil {
 		p.warn("not seen from outside yet: %v", err)
 		return ctx.Err()
 	}
@@ -346,6 +358,16 @@ func (a *Author) look(ctx context.Context, p *publication) error {
 	}
 	site.Live, site.LiveAt = true, a.Now()
 	return a.State.PutSite(ctx, site)
+}
+
+// lookTwice looks, and once more where a single lost connection may be the
+// reason that nothing was seen.
+func (a *Author) lookTwice(ctx context.Context, p *publication, holders []peer.AddrInfo) error {
+	err := a.Outside.Look(ctx, p.name, p.built.Root, holders, samples(p.built))
+	if err != nil && ctx.Err() == nil {
+		err = a.Outside.Look(ctx, p.name, p.built.Root, holders, samples(p.built))
+	}
+	return err
 }
 
 // samples spreads a few blocks over the whole DAG, the root among them.
@@ -398,8 +420,12 @@ func siteURL(gateway string, n naming.Name) string {
 		return gateway
 	}
 	host := u.Hostname()
-	if host == "localhost" || strings.HasPrefix(host, "127.") {
-		return u.Scheme + "://" + n.String() + ".ipns.localhost:" + u.Port() + "/"
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+		origin := u.Scheme + "://" + n.String() + ".ipns.localhost"
+		if u.Port() != "" {
+			origin += ":" + u.Port()
+		}
+		return origin + "/"
 	}
 	return strings.TrimSuffix(gateway, "/") + "/ipns/" + n.String() + "/"
 }

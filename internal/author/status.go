@@ -9,6 +9,7 @@ import (
 
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/holdfast-sites/holdfast/internal/state"
 	"github.com/holdfast-sites/holdfast/merkle"
@@ -126,28 +127,35 @@ func (a *Author) recheck(ctx context.Context, s state.Site, report func(Event)) 
 	if p.report == nil {
 		p.report = func(Event) {}
 	}
+	done, err := a.turns.take(ctx, s.Name.String()) // a publish writes the same rows
+	if err != nil {
+		return err
+	}
+	defer done()
 	pl, err := a.openPlacement(ctx, p)
 	if err != nil {
 		return err
 	}
+	g, gctx := errgroup.WithContext(ctx)
 	for id, host := range pl.hosts {
 		if h := pl.holding(id); h.NamePin == "" && h.TempPin == "" {
 			continue
 		}
-		err := a.dial(ctx, host)
-		if err == nil {
-			err = a.audit(ctx, p, pl, host)
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			if err := a.failHolding(ctx, p, pl, id, err); err != nil {
-				return err
+		g.Go(func() error {
+			err := a.dial(gctx, host)
+			if err == nil {
+				err = a.audit(gctx, p, pl, host)
 			}
-		}
+			if gctx.Err() != nil {
+				return gctx.Err()
+			}
+			if err != nil {
+				return a.failHolding(gctx, p, pl, id, err)
+			}
+			return nil
+		})
 	}
-	return nil
+	return g.Wait()
 }
 
 // HistoryEntry is one release.

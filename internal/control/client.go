@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -74,6 +75,9 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 	}}}, nil
 }
 
+// Close lets go of the connection.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
 // Node asks what the running node is.
 func (c *Client) Node(ctx context.Context, into any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://holdfast/v1/node", nil)
@@ -88,17 +92,20 @@ func (c *Client) Node(ctx context.Context, into any) error {
 	return json.NewDecoder(io.LimitReader(resp.Body, MaxParams)).Decode(into)
 }
 
-func (c *Client) post(ctx context.Context, url string, params any) (*http.Response, error) {
-	b, err := json.Marshal(params)
+func (c *Client) post(ctx context.Context, path string, params any) (*http.Response, error) {
+	b, err := encodeParams(params)
 	if err != nil {
-		return nil, Errorf(Failed, "%v", err)
+		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(b))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://holdfast/v1/"+path, bytes.NewReader(b))
 	if err != nil {
 		return nil, Errorf(Failed, "%v", err)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := c.http.Do(req)
+	if err != nil && ctx.Err() != nil {
+		return nil, Errorf(Failed, "interrupted")
+	}
 	if err != nil {
 		return nil, Errorf(Unavailable, "the running node: %v", err)
 	}
@@ -107,16 +114,16 @@ func (c *Client) post(ctx context.Context, url string, params any) (*http.Respon
 
 // Call implements Caller.
 func (c *Client) Call(ctx context.Context, method string, params, result any, progress func(json.RawMessage)) error {
-	return c.call(ctx, "http://holdfast/v1/call/"+method, params, result, progress)
+	return c.call(ctx, "call/"+url.PathEscape(method), params, result, progress)
 }
 
 // HandOver starts a method that goes on in the node when the caller has gone.
 func (c *Client) HandOver(ctx context.Context, method string, params any) error {
-	return c.call(ctx, "http://holdfast/v1/call/"+method+"?handover=true", params, nil, nil)
+	return c.call(ctx, "call/"+url.PathEscape(method)+"?handover=true", params, nil, nil)
 }
 
-func (c *Client) call(ctx context.Context, url string, params, result any, progress func(json.RawMessage)) error {
-	resp, err := c.post(ctx, url, params)
+func (c *Client) call(ctx context.Context, path string, params, result any, progress func(json.RawMessage)) error {
+	resp, err := c.post(ctx, path, params)
 	if err != nil {
 		return err
 	}
@@ -156,7 +163,7 @@ func (c *Client) call(ctx context.Context, url string, params, result any, progr
 
 // Copy implements Caller.
 func (c *Client) Copy(ctx context.Context, method string, params any, w io.Writer) error {
-	resp, err := c.post(ctx, "http://holdfast/v1/stream/"+method, params)
+	resp, err := c.post(ctx, "stream/"+url.PathEscape(method), params)
 	if err != nil {
 		return err
 	}

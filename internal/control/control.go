@@ -140,6 +140,18 @@ func decodeParams(params json.RawMessage, into any) error {
 	return nil
 }
 
+// encodeParams is how parameters travel, within MaxParams.
+func encodeParams(params any) (json.RawMessage, error) {
+	b, err := json.Marshal(params)
+	if err != nil {
+		return nil, Errorf(Failed, "%v", err)
+	}
+	if len(b) > MaxParams {
+		return nil, Errorf(Usage, "the parameters take %d bytes, more than %d", len(b), MaxParams)
+	}
+	return b, nil
+}
+
 // InProcess calls methods without a socket, through the same JSON, so that a
 // command can't tell the difference.
 func InProcess(m Methods) Caller { return inProcess{m} }
@@ -151,9 +163,9 @@ func (c inProcess) Call(ctx context.Context, method string, params, result any, 
 	if !ok {
 		return Errorf(Usage, "no method %q", method)
 	}
-	raw, err := json.Marshal(params)
+	raw, err := encodeParams(params)
 	if err != nil {
-		return Errorf(Failed, "%v", err)
+		return err
 	}
 	report := func(v any) {
 		if progress == nil {
@@ -185,9 +197,9 @@ func (c inProcess) Copy(ctx context.Context, method string, params any, w io.Wri
 	if !ok {
 		return Errorf(Usage, "no stream %q", method)
 	}
-	raw, err := json.Marshal(params)
+	raw, err := encodeParams(params)
 	if err != nil {
-		return Errorf(Failed, "%v", err)
+		return err
 	}
 	if err := f(ctx, raw, w); err != nil {
 		return Classify(err, c.m.Kind)

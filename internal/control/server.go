@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -23,15 +24,20 @@ type event struct {
 type Server struct {
 	methods Methods
 	info    func() any
+	log     *slog.Logger
 	mux     *http.ServeMux
-	// background runs calls that were handed over: they go on when the caller
-	// has gone, and end with the node.
-	background sync.WaitGroup
+	// running counts the calls, those among them that were handed over: they
+	// go on when the caller has gone, and end with the node.
+	running sync.WaitGroup
 }
 
-// NewServer offers methods; info is what GET /v1/node answers.
-func NewServer(m Methods, info func() any) *Server {
-	return &Server{methods: m, info: info, mux: http.NewServeMux()}
+// NewServer offers methods; info is what GET /v1/node answers. The log hears of
+// calls that were handed over and failed, since nobody else does; nil: discard.
+func NewServer(m Methods, info func() any, log *slog.Logger) *Server {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{methods: m, info: info, log: log, mux: http.NewServeMux()}
 }
 
 // Handle adds something else that only the node's own user may see, metrics
@@ -40,13 +46,23 @@ func (s *Server) Handle(pattern string, h http.Handler) { s.mux.Handle(pattern, 
 
 // Serve answers until ctx ends, then waits for the calls that run.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	mux := s.mux
 	mux.HandleFunc("GET /v1/node", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(s.info())
 	})
-	mux.HandleFunc("POST /v1/call/{method}", func(w http.ResponseWriter, r *http.Request) { s.call(ctx, w, r) })
-	mux.HandleFunc("POST /v1/stream/{method}", s.stream)
+	mux.HandleFunc("POST /v1/call/{method}", func(w http.ResponseWriter, r *http.Request) {
+		s.running.Add(1)
+		defer s.running.Done()
+		s.call(ctx, w, r)
+	})
+	mux.HandleFunc("POST /v1/stream/{method}", func(w http.ResponseWriter, r *http.Request) {
+		s.running.Add(1)
+		defer s.running.Done()
+		s.stream(w, r)
+	})
 	srv := &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 10 * time.Second,
@@ -64,10 +80,13 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}()
 	err := srv.Serve(ln)
 	if !errors.Is(err, http.ErrServerClosed) {
+		stop() // the listener broke
+		<-done
+		s.running.Wait()
 		return err
 	}
 	<-done
-	s.background.Wait()
+	s.running.Wait()
 	return nil
 }
 
@@ -94,7 +113,11 @@ func (s *Server) call(node context.Context, w http.ResponseWriter, r *http.Reque
 		return
 	}
 	if r.URL.Query().Get("handover") == "true" {
-		s.background.Go(func() { _, _ = f(node, params, func(any) {}) })
+		s.running.Go(func() {
+			if _, err := f(node, params, func(any) {}); err != nil {
+				s.log.Error("handed over", "method", r.PathValue("method"), "err", err)
+			}
+		})
 		out.write(event{Done: true})
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/internal/author"
@@ -143,7 +144,7 @@ func (n *Node) listTokens(ctx context.Context, _ struct{}) (Tokens, error) {
 	}
 	out := Tokens{Tokens: []TokenInfo{}}
 	for _, t := range ts {
-		out.Tokens = append(out.Tokens, TokenInfo{ID: t.ID, Label: t.Label, Created: t.Created.UTC().Format(timeFormat)})
+		out.Tokens = append(out.Tokens, tokenInfo(t))
 	}
 	return out, nil
 }
@@ -153,12 +154,27 @@ func (n *Node) revokeToken(ctx context.Context, p Address) (TokenInfo, error) {
 	if err != nil {
 		return TokenInfo{}, err
 	}
+	var meant []replicate.Token
 	for _, t := range ts {
-		if t.ID == p.Address || t.Label == p.Address {
-			return TokenInfo{ID: t.ID, Label: t.Label, Created: t.Created.UTC().Format(timeFormat)}, n.state.RevokeToken(ctx, t.ID)
+		if t.ID == p.Address {
+			meant = []replicate.Token{t}
+			break
+		}
+		if t.Label == p.Address {
+			meant = append(meant, t)
 		}
 	}
-	return TokenInfo{}, control.Errorf(control.NotFound, "no token %q; `holdfast token list` shows them", p.Address)
+	switch len(meant) {
+	case 0:
+		return TokenInfo{}, control.Errorf(control.NotFound, "no token %q; `holdfast token list` shows them", p.Address)
+	case 1:
+		return tokenInfo(meant[0]), n.state.RevokeToken(ctx, meant[0].ID)
+	}
+	return TokenInfo{}, control.Errorf(control.Usage, "%d tokens are labelled %q: name the one by its id, from `holdfast token list`", len(meant), p.Address)
+}
+
+func tokenInfo(t replicate.Token) TokenInfo {
+	return TokenInfo{ID: t.ID, Label: t.Label, Created: t.Created.UTC().Format(time.RFC3339)}
 }
 
 // invite makes a token and wraps it with where this host is.
@@ -191,8 +207,6 @@ func unspecified(a net.Addr) bool {
 	return err == nil && ip != nil && ip.IsUnspecified()
 }
 
-const timeFormat = "2006-01-02T15:04:05Z07:00"
-
 // KindOf maps every room's errors to the kinds of the command line, once.
 func KindOf(err error) control.Kind {
 	is := func(targets ...error) bool {
@@ -211,17 +225,19 @@ func KindOf(err error) control.Kind {
 		return control.Conflict
 	case errors.As(err, &short):
 		return control.Unavailable
-	case is(author.ErrUsage, naming.ErrInvalidName, naming.ErrKeyExists, replicate.ErrInvalid):
+	case is(author.ErrUsage, naming.ErrInvalidName, naming.ErrInvalidAlias, naming.ErrKeyExists, replicate.ErrInvalid,
+		state.ErrConflict, p2p.ErrConfig, p2p.ErrAddress, os.ErrExist):
 		return control.Usage
 	case is(ErrHeld, author.ErrUnreachable, naming.ErrUnavailable, blockstore.ErrUnavailable, blockstore.ErrLocked,
 		replicate.ErrUnavailable, replicate.ErrTooFewHosts, p2p.ErrOffline, context.DeadlineExceeded):
 		return control.Unavailable
 	case is(naming.ErrOlder):
 		return control.Conflict
-	case is(blockstore.ErrCorrupt, blockstore.ErrRefused, merkle.ErrMalformed, naming.ErrInvalidRecord, state.ErrCorrupt, p2p.ErrIdentity):
+	case is(blockstore.ErrCorrupt, blockstore.ErrRefused, merkle.ErrMalformed, naming.ErrInvalidRecord,
+		naming.ErrInvalidKey, state.ErrCorrupt, p2p.ErrIdentity):
 		return control.Corrupt
 	case is(author.ErrNoSite, naming.ErrNotFound, naming.ErrNoKey, blockstore.ErrNotFound, merkle.ErrNoPath,
-		state.ErrNotFound, replicate.ErrNotFound, os.ErrNotExist):
+		state.ErrNotFound, replicate.ErrNotFound, replicate.ErrNoToken, os.ErrNotExist):
 		return control.NotFound
 	case errors.As(err, &netErr) || is(syscall.ECONNREFUSED):
 		return control.Unavailable

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -250,20 +251,20 @@ func (n *Node) namesToKeep(ctx context.Context) ([]naming.Name, error) {
 // from here on.
 func (n *Node) listen(ctx context.Context) (err error) {
 	lc := net.ListenConfig{}
-	open := func(addr, what string) (net.Listener, error) {
+	open := func(addr, flag string) (net.Listener, error) {
 		if addr == "" {
 			return nil, nil
 		}
 		ln, err := lc.Listen(ctx, "tcp", addr)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", what, err)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("%s is taken by another program; choose another address, or a free port with %s 127.0.0.1:0: %w", addr, flag, err)
 		}
-		return ln, nil
+		return ln, err
 	}
-	if n.gatewayLn, err = open(n.cfg.Gateway.Listen, "gateway"); err != nil {
+	if n.gatewayLn, err = open(n.cfg.Gateway.Listen, "--gateway"); err != nil {
 		return err
 	}
-	n.pinsLn, err = open(n.cfg.Pins.Listen, "pin service")
+	n.pinsLn, err = open(n.cfg.Pins.Listen, "--pins")
 	return err
 }
 

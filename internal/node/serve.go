@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/gateway"
 	"github.com/holdfast-sites/holdfast/internal/control"
 	"github.com/holdfast-sites/holdfast/internal/p2p"
@@ -25,17 +26,25 @@ func (n *Node) Serve(ctx context.Context, ready func(Info)) error {
 	if n.store == nil {
 		return errors.New("a node serves only with its blocks open")
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	// What can fail comes first: from the first goroutine on, only ctx ends them.
 	routing, err := n.mount()
 	if err != nil {
 		return err
 	}
+	var reader http.Handler
 	if n.gatewayLn != nil {
-		h, err := n.gatewayHandler(routing)
-		if err != nil {
+		if reader, err = n.gatewayHandler(routing); err != nil {
 			return err
 		}
-		g.Go(func() error { return gateway.Serve(ctx, n.gatewayLn, h, n.log) })
+	}
+	local, err := n.listenControl()
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return local.Serve(ctx, n.controlLn) })
+	if n.gatewayLn != nil {
+		g.Go(func() error { return gateway.Serve(ctx, n.gatewayLn, reader, n.log) })
 	}
 	if n.service != nil {
 		g.Go(func() error { return n.service.Serve(ctx) })
@@ -50,9 +59,6 @@ func (n *Node) Serve(ctx context.Context, ready func(Info)) error {
 		g.Go(func() error { return n.auditor.Serve(ctx) })
 		g.Go(func() error { return n.relay.Serve(ctx) })
 		n.trustHosts(ctx)
-	}
-	if err := n.serveControl(ctx, g); err != nil {
-		return err
 	}
 	if ready != nil {
 		ready(n.Info())
@@ -217,19 +223,18 @@ func (n *Node) gatewayHandler(routing http.Handler) (http.Handler, error) {
 	return gateway.New(cfg)
 }
 
-// serveControl answers commands on the home's socket.
-func (n *Node) serveControl(ctx context.Context, g *errgroup.Group) error {
+// listenControl opens the home's socket, on which commands find the node.
+func (n *Node) listenControl() (*control.Server, error) {
 	path, err := control.SocketPath(n.cfg.RuntimeDir, n.cfg.Home)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if n.controlLn, err = control.Listen(path); err != nil {
-		return err
+		return nil, err
 	}
-	srv := control.NewServer(n.Methods(), func() any { return n.Info() })
+	srv := control.NewServer(n.Methods(), func() any { return n.Info() }, n.log)
 	srv.Handle("GET /v1/metrics", promhttp.HandlerFor(n.metrics, promhttp.HandlerOpts{}))
-	g.Go(func() error { return srv.Serve(ctx, n.controlLn) })
-	return nil
+	return srv, nil
 }
 
 // follower resolves names for readers, and makes the acquaintance of a site's
@@ -267,7 +272,11 @@ func (s siteInfo) Holders(ctx context.Context, name naming.Name) []string {
 	if err != nil || !rec.Policy().Defined() {
 		return nil
 	}
-	pol, err := replicate.ReadPolicy(ctx, s.n.store, rec.Policy())
+	from := blockstore.Getter(s.n.store)
+	if s.n.p2p != nil {
+		from = s.n.p2p.Blocks() // where what was read a moment ago still is
+	}
+	pol, err := replicate.ReadPolicy(ctx, from, rec.Policy())
 	if err != nil {
 		return nil
 	}

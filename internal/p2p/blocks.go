@@ -16,9 +16,9 @@ import (
 // Blocks gets blocks from the store or else from the network. Fetched blocks
 // are not kept; the last CacheBytes of them stay in memory.
 //
-// What can't be had by the context's deadline, or within IdleTimeout if that
-// is earlier, fails with a blockstore.BlockError of kind ErrUnavailable whose
-// cause is an *AskedError. When the context carries boxo's retrieval.State with
+// What can't be had by the context's deadline, or until it is cancelled with a
+// cause, or within IdleTimeout if that is earlier, fails with a
+// blockstore.BlockError of kind ErrUnavailable whose cause is an *AskedError. When the context carries boxo's retrieval.State with
 // a root, the root's providers are looked for too.
 func (n *Node) Blocks() blockstore.Getter { return n.blocks }
 
@@ -54,10 +54,13 @@ func (b *blocks) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
 	case err == nil:
 		b.cache.add(blk)
 		return blk, nil
-	case errors.Is(ctx.Err(), context.Canceled):
+	case ctx.Err() == nil:
+		return blk, unavailable(c, &said, err)
+	case errors.Is(context.Cause(ctx), context.Canceled):
 		return blk, ctx.Err()
 	}
-	return blk, unavailable(c, &said, err)
+	// A deadline, or a limit that the caller gives as the cause: whoever waited wants to know whom for.
+	return blk, unavailable(c, &said, context.Cause(ctx))
 }
 
 func (b *blocks) fromNetwork(ctx context.Context, c cid.Cid, said *answers) (blockstore.Block, error) {

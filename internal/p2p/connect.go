@@ -17,10 +17,9 @@ import (
 )
 
 const (
-	connectTimeout = 10 * time.Second // of one peer
-	retryMin       = time.Second
-	retryMax       = time.Minute
-	lookAround     = 2 * time.Second // between two looks at the kept connections
+	retryMin   = time.Second
+	retryMax   = time.Minute
+	lookAround = 2 * time.Second // between two looks at the kept connections
 )
 
 // Connect connects to each of the peers that is not connected yet, at the same time. Addresses
@@ -53,7 +52,13 @@ func (n *Node) connect(ctx context.Context, ai peer.AddrInfo) error {
 	if ai.ID == n.id {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	if n.isKept(ai.ID) {
+		// A peer of ours that was away and is back is not to wait for the swarm's own backoff: ours is kinder.
+		if s, ok := n.host.Network().(*swarm.Swarm); ok {
+			s.Backoff().Clear(ai.ID)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.ConnectTimeout)
 	defer cancel()
 	if err := n.host.Connect(ctx, ai); err != nil {
 		return fmt.Errorf("connect to %s: %w", ai.ID, err)
@@ -130,10 +135,6 @@ func (n *Node) connectTrusted(ctx context.Context, ai peer.AddrInfo) error {
 			}
 		}
 	}
-	// A peer that was away for long and is back is not to wait for the swarm's own backoff: ours is kinder.
-	if s, ok := n.host.Network().(*swarm.Swarm); ok {
-		s.Backoff().Clear(ai.ID)
-	}
 	n.host.ConnManager().Protect(ai.ID, "kept")
 	return n.connect(ctx, ai)
 }
@@ -182,6 +183,13 @@ func (n *Node) keepConnected(ctx context.Context) {
 		case <-n.more:
 		}
 	}
+}
+
+func (n *Node) isKept(id peer.ID) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	_, ok := n.peers[id]
+	return ok
 }
 
 // kept is the peers that the operator named.

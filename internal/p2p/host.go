@@ -1,13 +1,16 @@
 package p2p
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/pnet"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
@@ -31,6 +34,10 @@ const httpProtocol = "/http/1.1"
 
 // newHost starts a libp2p host that listens when it returns.
 func newHost(cfg Config, g *gate) (host.Host, error) {
+	announced, err := announce(cfg.Announce)
+	if err != nil {
+		return nil, err
+	}
 	limits, err := resourceManager()
 	if err != nil {
 		return nil, err
@@ -46,7 +53,10 @@ func newHost(cfg Config, g *gate) (host.Host, error) {
 		libp2p.ConnectionManager(conns),
 		libp2p.ConnectionGater(g),
 		libp2p.UserAgent("holdfast"),
-		libp2p.Transport(tcp.NewTCPTransport),
+		tcpTransport(cfg),
+	}
+	if len(announced) > 0 {
+		opts = append(opts, libp2p.AddrsFactory(func([]ma.Multiaddr) []ma.Multiaddr { return slices.Clone(announced) }))
 	}
 	if len(cfg.PSK) == 0 {
 		opts = append(opts, libp2p.Transport(quic.NewTransport))
@@ -71,6 +81,36 @@ func newHost(cfg Config, g *gate) (host.Host, error) {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return h, nil
+}
+
+func tcpTransport(cfg Config) libp2p.Option {
+	if cfg.Dial == nil {
+		return libp2p.Transport(tcp.NewTCPTransport)
+	}
+	d := dialler(cfg.Dial)
+	return libp2p.Transport(tcp.NewTCPTransport, tcp.WithDialerForAddr(func(ma.Multiaddr) (tcp.ContextDialer, error) { return d, nil }))
+}
+
+// dialler is a function as the transport wants it.
+type dialler func(ctx context.Context, network, address string) (net.Conn, error)
+
+func (d dialler) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	return d(ctx, network, address)
+}
+
+// announce reads the addresses that others are told.
+func announce(texts []string) (addrs []ma.Multiaddr, err error) {
+	for _, text := range texts {
+		a, err := ma.NewMultiaddr(text)
+		if err != nil {
+			return nil, fmt.Errorf("%w: announce %q: %v", ErrConfig, text, err)
+		}
+		if _, id := peer.SplitAddr(a); id != "" {
+			return nil, fmt.Errorf("%w: announce %q: leave /p2p/ID out", ErrConfig, text)
+		}
+		addrs = append(addrs, a)
+	}
+	return addrs, nil
 }
 
 func resourceManager() (network.ResourceManager, error) {

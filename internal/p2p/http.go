@@ -124,7 +124,7 @@ func (n *Node) openHTTP(ctx context.Context, ai peer.AddrInfo) (net.Conn, error)
 	if err := n.connect(ctx, ai); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(network.WithNoDial(ctx, "connected"), connectTimeout)
+	ctx, cancel := context.WithTimeout(network.WithNoDial(ctx, "connected"), n.cfg.ConnectTimeout)
 	defer cancel()
 	return dialStream(ctx, n.host, ai.ID)
 }

@@ -120,13 +120,25 @@ func (n *Node) ID() peer.ID { return n.id }
 // Host is the libp2p host, for protocols that live elsewhere. nil when Offline.
 func (n *Node) Host() host.Host { return n.host }
 
-// Addrs is where the node can be dialled, each ending in /p2p/ID; the first works from the same
-// machine. Empty when Offline.
+// Addrs is where the node can be dialled, each ending in /p2p/ID: what is announced, or else what is listened on,
+// of which the first works from the same machine. Empty when Offline.
 func (n *Node) Addrs() []string {
 	if n.host == nil {
 		return nil
 	}
 	return dialable(n.host)
+}
+
+// Listening is the addresses that the node really listens on, whatever it announces. Empty when Offline.
+func (n *Node) Listening() []string {
+	if n.host == nil {
+		return nil
+	}
+	var texts []string
+	for _, a := range n.host.Network().ListenAddresses() {
+		texts = append(texts, a.String())
+	}
+	return texts
 }
 
 // Serve keeps the configured and trusted peers connected, fills the DHT's

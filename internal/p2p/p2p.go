@@ -11,9 +11,11 @@
 package p2p
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
@@ -57,6 +59,12 @@ type Config struct {
 	// Listen is the multiaddrs to listen on. Empty means TCP and QUIC on all
 	// IPv4 interfaces at free ports (TCP only with a PSK).
 	Listen []string
+	// Announce is the multiaddrs, without /p2p, that others are told to dial in
+	// place of those listened on: the outer side of a NAT or a proxy. Empty: what is listened on.
+	Announce []string
+	// Dial opens TCP connections. nil: the system's dialler, from the port that
+	// is listened on where that can be. QUIC goes its own way.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Peers is multiaddrs ending in /p2p/ID that Serve keeps connected and that
 	// seed the DHT. The operator named them: they may be private addresses.
 	Peers []string
@@ -76,6 +84,8 @@ type Config struct {
 	// RoutersV1 is base URLs of delegated routers that are asked for providers.
 	// Only used when the network is Public.
 	RoutersV1 []string
+	// ConnectTimeout is how long it may take to reach one peer, and to open a stream to it. 0: 10 s.
+	ConnectTimeout time.Duration
 	// IdleTimeout is how long a Fetch may go without one new block, and how
 	// long a Get of Blocks may take whatever its context says. 0: 60 s.
 	IdleTimeout time.Duration
@@ -115,6 +125,9 @@ func (c Config) withDefaults() (Config, error) {
 		if len(c.PSK) != 0 {
 			c.Listen = c.Listen[:1]
 		}
+	}
+	if c.ConnectTimeout <= 0 {
+		c.ConnectTimeout = 10 * time.Second
 	}
 	if c.IdleTimeout <= 0 {
 		c.IdleTimeout = 60 * time.Second
