@@ -17,13 +17,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/holdfast-sites/holdfast/replicate"
 )
 
 // exe is the program, built once for all tests.
 var exe string
 
 func TestMain(m *testing.M) {
-	if role := os.Getenv("HOLDFAST_TEST_ROLE"); role != "" {
+	if role := os.Getenv(roleEnv); role != "" {
 		os.Exit(play(role))
 	}
 	os.Exit(func() int {
@@ -44,8 +46,9 @@ func TestMain(m *testing.M) {
 
 // world is the processes and homes of one test.
 type world struct {
-	t   *testing.T
-	dir string
+	t      *testing.T
+	dir    string
+	tokens map[string]string // of the author at a host's base URL
 }
 
 func newWorld(t *testing.T) *world {
@@ -59,7 +62,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	return &world{t: t, dir: dir}
+	return &world{t: t, dir: dir, tokens: make(map[string]string)}
 }
 
 func (w *world) home(name string) string { return filepath.Join(w.dir, name) }
@@ -70,6 +73,18 @@ func (w *world) command(ctx context.Context, home string, args ...string) *exec.
 	return cmd
 }
 
+// self is this test binary as another process, which plays a role.
+func (w *world) self(env ...string) *exec.Cmd {
+	w.t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), env...)
+	return cmd
+}
+
 // result is how a command ended.
 type result struct {
 	code   int
@@ -77,7 +92,7 @@ type result struct {
 	stderr string
 }
 
-// kindAndMessage reads the error that --json printed.
+// failure reads the error that --json printed.
 func (r result) failure(t *testing.T) (kind, message string, body map[string]any) {
 	t.Helper()
 	var v struct {
@@ -129,7 +144,6 @@ type node struct {
 	args []string
 	cmd  *exec.Cmd
 	done chan struct{}
-	errs bytes.Buffer
 	ready
 }
 
@@ -157,7 +171,8 @@ func (n *node) start() {
 	n.startCommand(n.cmd)
 }
 
-func (n *node) startCommand(cmd *exec.Cmd) {
+// startCommand starts a process and waits for the line that says that it is ready.
+func (n *node) startCommand(cmd *exec.Cmd) (line []byte) {
 	t := n.w.t
 	t.Helper()
 	n.cmd, n.done = cmd, make(chan struct{})
@@ -182,13 +197,14 @@ func (n *node) startCommand(cmd *exec.Cmd) {
 		_ = cmd.Wait()
 	}()
 	select {
-	case line := <-first:
+	case line = <-first:
 		if err := json.Unmarshal(line, &n.ready); err != nil || n.Event != "ready" {
 			t.Fatalf("%s did not become ready: %s %s", n.home, line, errs.String())
 		}
 	case <-time.After(time.Minute):
 		t.Fatalf("%s did not become ready: %s", n.home, errs.String())
 	}
+	return line
 }
 
 // kill ends the node as a power cut would.
@@ -203,6 +219,82 @@ func (n *node) stop() time.Duration {
 	_ = n.cmd.Process.Signal(syscall.SIGTERM)
 	<-n.done
 	return time.Since(began)
+}
+
+// comeBack starts the node again on its home and at the addresses it had.
+func (n *node) comeBack() {
+	n.w.t.Helper()
+	addr, _, _ := strings.Cut(n.Addrs[0], "/p2p/")
+	fixed := map[string]string{"--p2p": addr, "--pins": strings.TrimPrefix(n.Pins, "http://"), "--gateway": strings.TrimPrefix(n.Gateway, "http://")}
+	for i := range n.args {
+		if at := fixed[n.args[i]]; at != "" {
+			n.args[i+1] = at
+		}
+	}
+	n.start()
+}
+
+// running is a command that has not ended yet.
+type running struct {
+	w    *world
+	cmd  *exec.Cmd
+	out  bytes.Buffer
+	errs syncBuffer
+	done chan struct{} // closed when the process has ended and all it said was read
+}
+
+// begin starts a command. heard, which may be nil, is told each line of standard error at once.
+// The command ends with the test.
+func (w *world) begin(heard func(line string), home string, args ...string) *running {
+	w.t.Helper()
+	r := &running{w: w, cmd: w.command(context.Background(), home, args...), done: make(chan struct{})}
+	r.cmd.Stdout = &r.out
+	errs, err := r.cmd.StderrPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := r.cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	go func() { // ends with the process
+		defer close(r.done)
+		for s := bufio.NewScanner(errs); s.Scan(); {
+			if heard != nil {
+				heard(s.Text())
+			}
+			fmt.Fprintln(&r.errs, s.Text())
+		}
+		_ = r.cmd.Wait()
+	}()
+	w.t.Cleanup(r.kill)
+	return r
+}
+
+func (r *running) kill() {
+	_ = r.cmd.Process.Kill()
+	<-r.done
+}
+
+// wait is how the command ended, by itself.
+func (r *running) wait(within time.Duration) result {
+	r.w.t.Helper()
+	select {
+	case <-r.done:
+	case <-time.After(within):
+		r.w.t.Fatalf("%v goes on after %s: %s", r.cmd.Args, within, r.errs.String())
+	}
+	return result{r.cmd.ProcessState.ExitCode(), r.out.Bytes(), r.errs.String()}
+}
+
+// pins is what the author has pinned at a host, as the host's API tells.
+func (w *world) pins(h ready) []replicate.PinStatus {
+	w.t.Helper()
+	all := []replicate.Status{replicate.Queued, replicate.Pinning, replicate.Pinned, replicate.Failed}
+	res, err := replicate.NewClient(h.Pins, w.tokens[h.Pins], nil).List(w.t.Context(), replicate.Query{Status: all})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return res.Results
 }
 
 type syncBuffer struct {
@@ -236,14 +328,29 @@ func (w *world) hosts(names ...string) []*node {
 	return out
 }
 
-// know adds the hosts to an author's home.
+// know adds the hosts to an author's home, each of an operator of its own.
 func (w *world) know(author string, hosts ...*node) {
+	w.t.Helper()
+	for _, h := range hosts {
+		w.knowAs(author, h.home, h)
+	}
+}
+
+// knowAs adds hosts of one operator.
+func (w *world) knowAs(author, operator string, hosts ...*node) {
 	w.t.Helper()
 	for _, h := range hosts {
 		var tok struct{ Token string }
 		w.must(&tok, h.home, "token", "create", author)
-		w.must(nil, author, "host", "add", h.Pins, "--token", tok.Token, "--label", "operator="+h.home)
+		w.add(author, h.Pins, tok.Token, operator)
 	}
+}
+
+// add adds one host to an author's home.
+func (w *world) add(author, url, token, operator string) {
+	w.t.Helper()
+	w.tokens[url] = token
+	w.must(nil, author, append([]string{"host", "add", url, "--token", token, "--label", "operator=" + operator}, loopback...)...)
 }
 
 // gateway starts a reader's gateway that knows the given nodes.
