@@ -70,12 +70,7 @@ func (a *Author) sign(ctx context.Context, p *publication) error {
 	if err != nil {
 		return err
 	}
-	// The site's row comes first: after a kill in between, the record that
-	// the resolver knows is never one that looks like somebody else's.
-	if err := a.writeSite(ctx, p, rec); err != nil {
-		return err
-	}
-	if err := a.State.Accept(ctx, rec); err != nil {
+	if err := a.writeDown(ctx, p, rec); err != nil {
 		return err
 	}
 	a.Resolver.Accepted(rec)
@@ -147,19 +142,17 @@ func addrInfo(h state.Host) (peer.AddrInfo, error) {
 	return ai, nil
 }
 
-func (a *Author) writeSite(ctx context.Context, p *publication, rec naming.Record) error {
-	err := a.State.PutSite(ctx, state.Site{
+// writeDown keeps site, release and record in one step, so that the record
+// that the resolver knows never looks like somebody else's.
+func (a *Author) writeDown(ctx context.Context, p *publication, rec naming.Record) error {
+	return a.State.PutPublished(ctx, state.Site{
 		Name: p.name, Alias: p.req.Alias, Root: p.built.Root, Release: p.relCID, Policy: p.policy,
 		Number: p.release.Number, Sequence: rec.Sequence(), Files: p.built.Files, Bytes: p.built.Bytes,
 		Copies: p.copies, PublishedAt: a.Now(), ValidUntil: rec.ValidUntil(), Dir: p.req.Dir,
-	})
-	if err != nil {
-		return err
-	}
-	return a.State.PutRelease(ctx, state.ReleaseRow{
+	}, state.ReleaseRow{
 		Site: p.name, Number: p.release.Number, CID: p.relCID, Root: p.built.Root, Sequence: rec.Sequence(),
 		Time: p.release.Time, Message: p.release.Message, Files: p.built.Files, Bytes: p.built.Bytes,
-	})
+	}, rec)
 }
 
 // follow hands the record to the holders and to routing, waits until each

@@ -30,25 +30,27 @@ func (db *DB) Best(ctx context.Context, n naming.Name) (naming.Record, error) {
 // Accept implements naming.Records. The transaction holds the write lock from
 // its start, so reading and writing are one step, also between processes.
 func (db *DB) Accept(ctx context.Context, r naming.Record) error {
-	return db.tx(ctx, "record", func(tx *sql.Tx) error {
-		var floor uint64
-		var raw []byte
-		err := tx.QueryRowContext(ctx, `SELECT sequence, bytes FROM records WHERE name = ?`, r.Name().String()).Scan(&floor, &raw)
-		switch {
-		case errors.Is(err, sql.ErrNoRows):
-		case err != nil:
-			return db.fail("record", err)
-		case bytes.Equal(raw, r.Bytes()):
-			return nil
-		case r.Sequence() < floor || r.Sequence() == floor && !beats(r, raw):
-			return &naming.OlderError{Name: r.Name(), Offered: r.Sequence(), Floor: floor}
-		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO records (name, sequence, bytes) VALUES (?, ?, ?)
-			ON CONFLICT (name) DO UPDATE SET sequence = excluded.sequence, bytes = excluded.bytes
-			WHERE excluded.sequence >= sequence`,
-			r.Name().String(), int64(r.Sequence()), r.Bytes())
+	return db.tx(ctx, "record", func(tx *sql.Tx) error { return db.accept(ctx, tx, r) })
+}
+
+func (db *DB) accept(ctx context.Context, tx *sql.Tx, r naming.Record) error {
+	var floor uint64
+	var raw []byte
+	err := tx.QueryRowContext(ctx, `SELECT sequence, bytes FROM records WHERE name = ?`, r.Name().String()).Scan(&floor, &raw)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+	case err != nil:
 		return db.fail("record", err)
-	})
+	case bytes.Equal(raw, r.Bytes()):
+		return nil
+	case r.Sequence() < floor || r.Sequence() == floor && !beats(r, raw):
+		return &naming.OlderError{Name: r.Name(), Offered: r.Sequence(), Floor: floor}
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO records (name, sequence, bytes) VALUES (?, ?, ?)
+		ON CONFLICT (name) DO UPDATE SET sequence = excluded.sequence, bytes = excluded.bytes
+		WHERE excluded.sequence >= sequence`,
+		r.Name().String(), int64(r.Sequence()), r.Bytes())
+	return db.fail("record", err)
 }
 
 // beats compares with what is stored. Bytes that can't be read any more lose:

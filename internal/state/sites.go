@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"database/sql"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -39,8 +40,30 @@ func scanSite(r scanner) (s Site, err error) {
 
 // PutSite keeps a site under its name, in place of what was there. ErrConflict
 // where another name has the alias.
-func (db *DB) PutSite(ctx context.Context, s Site) error {
-	_, err := db.sql.ExecContext(ctx, `INSERT INTO sites (`+siteColumns+`)
+func (db *DB) PutSite(ctx context.Context, s Site) error { return db.putSite(ctx, db.sql, s) }
+
+// execer is the database, or a transaction in it.
+type execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// PutPublished writes down, in one step, what a publish has signed: the site's
+// row, its release and the record. A kill leaves all of it or nothing.
+// naming.ErrOlder, and nothing written, where a better record was accepted meanwhile.
+func (db *DB) PutPublished(ctx context.Context, s Site, w ReleaseRow, r naming.Record) error {
+	return db.tx(ctx, "publish "+s.Alias, func(tx *sql.Tx) error {
+		if err := db.accept(ctx, tx, r); err != nil {
+			return err
+		}
+		if err := db.putSite(ctx, tx, s); err != nil {
+			return err
+		}
+		return db.putRelease(ctx, tx, w)
+	})
+}
+
+func (db *DB) putSite(ctx context.Context, to execer, s Site) error {
+	_, err := to.ExecContext(ctx, `INSERT INTO sites (`+siteColumns+`)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (name) DO UPDATE SET alias = excluded.alias, root = excluded.root, release = excluded.release,
 			policy = excluded.policy, number = excluded.number, sequence = excluded.sequence, files = excluded.files,
@@ -90,7 +113,11 @@ func scanRelease(r scanner) (w ReleaseRow, err error) {
 
 // PutRelease keeps a release under its CID, in place of what was there.
 func (db *DB) PutRelease(ctx context.Context, w ReleaseRow) error {
-	_, err := db.sql.ExecContext(ctx, `INSERT INTO releases (`+releaseColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+	return db.putRelease(ctx, db.sql, w)
+}
+
+func (db *DB) putRelease(ctx context.Context, to execer, w ReleaseRow) error {
+	_, err := to.ExecContext(ctx, `INSERT INTO releases (`+releaseColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (site, cid) DO UPDATE SET number = excluded.number, root = excluded.root, sequence = excluded.sequence,
 			time = excluded.time, message = excluded.message, files = excluded.files, bytes = excluded.bytes`,
 		w.Site.String(), w.CID.String(), int64(w.Number), cidText(w.Root), int64(w.Sequence), micros(w.Time), w.Message, w.Files, w.Bytes)
