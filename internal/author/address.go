@@ -22,7 +22,7 @@ type Address struct {
 }
 
 // ParseAddress understands a CID, /ipfs/…, /ipns/…, ipfs://, ipns://, a site's
-// alias or name, each with a path.
+// alias or name, and a domain with a DNSLink where DNS may be asked, each with a path.
 func (a *Author) ParseAddress(ctx context.Context, s string) (Address, error) {
 	kind, first, rest, err := splitAddress(s)
 	if err != nil {
@@ -51,6 +51,13 @@ func (a *Author) ParseAddress(ctx context.Context, s string) (Address, error) {
 	if signer, err := a.Keys.Signer(first); err == nil {
 		out.Name = signer.Name()
 		return out, nil
+	}
+	if a.DNSLink != nil && strings.Contains(first, ".") {
+		target, err := a.DNSLink(ctx, first) // a CID or name: never another domain
+		if err != nil {
+			return out, err
+		}
+		return a.ParseAddress(ctx, strings.TrimSuffix(target+"/"+rest, "/"))
 	}
 	return out, fmt.Errorf("%w: %q is no CID, no name, and no site of this machine", ErrNoSite, first)
 }

@@ -63,6 +63,8 @@ type Config struct {
 	Asked func() bool
 	// Gateway is the base URL at which local aliases are served, e.g. "http://localhost:8080".
 	Gateway func() string
+	// DNSLink finds what a domain points at; nil: DNS is not asked.
+	DNSLink func(ctx context.Context, domain string) (string, error)
 	// Rules checks a _redirects file as strictly as gateways do; nil: unchecked.
 	Rules func(text []byte) error
 	// HTTP reaches hosts by URL; nil: a client like http.DefaultClient.

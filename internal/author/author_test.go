@@ -231,7 +231,7 @@ func TestTooFewCopiesSignNothingAndLeaveNothing(t *testing.T) {
 	a.refused(control.Unavailable, "holdfast host add", "publish", author.PublishRequest{Dir: dir, Alias: "blog"})
 	t1 := h1.token()
 	ask[author.HostInfo](a, "host add", author.HostRequest{Where: h1.info.Pins, Token: t1})
-	a.refused(control.Unavailable, "1 hosts are known", "publish", req)
+	a.refused(control.Unavailable, "1 host is known", "publish", req)
 	a.add(h2, "")
 	h2.stop()
 	e := a.refused(control.Unavailable, "1 of 2 wanted copies", "publish", req)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -90,6 +91,38 @@ func place(h state.Host) string {
 		return h.URL
 	}
 	return h.ID.String()
+}
+
+// refreshDeadline is short: a host that does not answer is planned with as it
+// was, and found out when it is dialled.
+const refreshDeadline = 3 * time.Second
+
+// refresh asks the hosts anew where they are and how much room they have:
+// hosts move, fill up and are emptied.
+func (a *Author) refresh(ctx context.Context, hosts []state.Host) []state.Host {
+	ctx, cancel := context.WithTimeout(ctx, refreshDeadline)
+	defer cancel()
+	var wg sync.WaitGroup
+	for i := range hosts {
+		wg.Go(func() {
+			h := &hosts[i]
+			base, hc := a.face(*h)
+			desc, err := replicate.FetchHostDescription(ctx, hc, base, a.Now())
+			if err != nil || desc.Peer != h.ID {
+				a.Log.Info("host does not describe itself", "host", h.Name, "err", err)
+				return
+			}
+			h.Gateways, h.FreeBytes, h.MaxPinBytes, h.SeenAt = desc.Gateways, desc.FreeBytes, desc.MaxPinBytes, a.Now()
+			if h.URL != "" { // else its address is the one by which we reach it
+				h.Addrs = desc.Addrs
+			}
+			if err := a.State.PutHost(context.WithoutCancel(ctx), *h); err != nil {
+				a.Log.Warn("write host", "host", h.Name, "err", err)
+			}
+		})
+	}
+	wg.Wait()
+	return hosts
 }
 
 // hostOf reads what the request says about the host.

@@ -176,14 +176,14 @@ func (a *Author) countCopies(ctx context.Context, p *publication) error {
 			return usagef("--copies must be 0 to %d", replicate.MaxRoster)
 		}
 		if p.copies > len(hosts) {
-			return &ShortError{Want: p.copies, Err: fmt.Errorf("%d hosts are known; add more with `holdfast host add`", len(hosts))}
+			return &ShortError{Want: p.copies, Err: fmt.Errorf("%s; add more with `holdfast host add`", knownHosts(len(hosts)))}
 		}
 	case len(hosts) == 0 && !p.req.Alone:
 		return &ShortError{Want: DefaultCopies, Err: errors.New("no host is known: add one with `holdfast host add URL --token T`, or publish with --copies 0 to keep the site on this machine only")}
 	default:
 		p.copies = min(DefaultCopies, len(hosts))
 		if p.copies < DefaultCopies && len(hosts) > 0 {
-			p.warn("%d copies instead of %d: that is how many hosts are known", p.copies, DefaultCopies)
+			p.warn("%d copies instead of %d: %s", p.copies, DefaultCopies, knownHosts(len(hosts)))
 		}
 	}
 	if p.copies > 0 && a.Network == nil {
@@ -193,6 +193,13 @@ func (a *Author) countCopies(ctx context.Context, p *publication) error {
 		p.warn("nobody else holds this site: it is online only while this machine serves it")
 	}
 	return nil
+}
+
+func knownHosts(n int) string {
+	if n == 1 {
+		return "1 host is known"
+	}
+	return fmt.Sprintf("%d hosts are known", n)
 }
 
 // build is steps 1 and 2: the DAG, and one durable barrier.

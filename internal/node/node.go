@@ -163,6 +163,14 @@ func (n *Node) connect(ctx context.Context) error {
 	return nil
 }
 
+// dnsLink looks domains up as the config allows; nil where it does not.
+func (n *Node) dnsLink() func(context.Context, string) (string, error) {
+	if !n.cfg.Gateway.DNS && len(n.cfg.Gateway.DNSLink) == 0 {
+		return nil
+	}
+	return n.dnsLinks().Resolve
+}
+
 func checkRules(text []byte) error {
 	_, err := gateway.ParseRedirects(text)
 	return err
@@ -183,7 +191,7 @@ func (n *Node) compose() {
 		Store: n.store, State: n.state, Keys: n.keys, Resolver: n.resolver, Auditor: n.auditor,
 		HTTP: n.web, RequestTimeout: time.Duration(n.cfg.Timeouts.Request),
 		Sinks: n.sinks, Asked: func() bool { return len(n.sources()) > 0 }, Gateway: n.gatewayURL,
-		Peers: func() []peer.AddrInfo { return n.named }, Rules: checkRules, Tool: n.cfg.Tool, Log: n.log,
+		Peers: func() []peer.AddrInfo { return n.named }, Rules: checkRules, DNSLink: n.dnsLink(), Tool: n.cfg.Tool, Log: n.log,
 	}
 	if n.p2p != nil {
 		cfg.Network, cfg.Outside = n.p2p, outside{n.cfg, n.log}

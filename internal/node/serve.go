@@ -189,6 +189,15 @@ func (n *Node) trustHosts(ctx context.Context) {
 	n.p2p.Trust(infos...)
 }
 
+// dnsLinks is where domains are looked up: the config first, and DNS only where it says so.
+func (n *Node) dnsLinks() *naming.DNSLink {
+	links := &naming.DNSLink{Static: n.cfg.Gateway.DNSLink}
+	if n.cfg.Gateway.DNS {
+		links.Lookup = net.DefaultResolver.LookupTXT
+	}
+	return links
+}
+
 // gatewayHandler is what the gateway's port serves.
 func (n *Node) gatewayHandler(routing http.Handler) (http.Handler, error) {
 	cfg := gateway.Config{
@@ -199,11 +208,7 @@ func (n *Node) gatewayHandler(routing http.Handler) (http.Handler, error) {
 		cfg.Blocks = n.p2p.Blocks()
 	}
 	if n.cfg.Gateway.DNS || len(n.cfg.Gateway.DNSLink) > 0 {
-		links := &naming.DNSLink{Static: n.cfg.Gateway.DNSLink}
-		if n.cfg.Gateway.DNS {
-			links.Lookup = net.DefaultResolver.LookupTXT
-		}
-		cfg.DNSLinks = links
+		cfg.DNSLinks = n.dnsLinks()
 	}
 	for _, s := range n.cfg.Gateway.TrustedProxies {
 		p, err := netip.ParsePrefix(s)

@@ -1,0 +1,194 @@
+package author
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/holdfast-sites/holdfast/internal/state"
+	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/replicate"
+)
+
+// Deadlines of what comes after the signature. None of them undoes it.
+const (
+	putDeadline    = 20 * time.Second
+	followDeadline = 2 * time.Minute
+	routingGrace   = 2 * time.Second // for routing to answer once the holders have the record
+)
+
+// follow hands the record to the holders and to routing, waits until each
+// holder's name pin stands on the new root, and only then takes the temporary
+// pins back. From here on the publish is done: what fails is a warning.
+func (a *Author) follow(ctx context.Context, p *publication) error {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	warn := func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		p.warn(format, args...)
+	}
+	rctx, cancel := context.WithTimeout(ctx, a.requestTime(putDeadline))
+	defer cancel()
+	routing := a.putInRouting(rctx, p, warn)
+	for _, id := range p.placed.order {
+		wg.Go(func() {
+			host := p.placed.hosts[id]
+			if err := a.switchHost(ctx, p, host); err != nil {
+				// The temporary pin stays: it is what keeps the copy there.
+				warn("%s holds the release but does not follow the name yet: %v", host.Name, err)
+				return
+			}
+			a.dropPins(ctx, p, host)
+		})
+	}
+	wg.Wait()
+	if len(p.placed.order) > 0 {
+		// The holders have the record, and put it into routing themselves.
+		defer time.AfterFunc(routingGrace, cancel).Stop()
+	}
+	routing.Wait()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	a.dropLosers(ctx, p)
+	return a.releaseOld(ctx, p)
+}
+
+// putInRouting puts the record where strangers look, until ctx ends.
+func (a *Author) putInRouting(ctx context.Context, p *publication, warn func(string, ...any)) *sync.WaitGroup {
+	var wg sync.WaitGroup
+	for _, sink := range a.Sinks() {
+		wg.Go(func() {
+			if err := sink.Put(ctx, p.record); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+				warn("the record did not reach %s: %v", sink, err)
+			}
+		})
+	}
+	return &wg
+}
+
+// switchHost makes sure that the host has a name pin, hands it the record, and
+// waits until the pin stands on the new root.
+func (a *Author) switchHost(ctx context.Context, p *publication, host state.Host) error {
+	ctx, cancel := context.WithTimeout(ctx, followDeadline)
+	defer cancel()
+	client := a.pins(host)
+	pin, err := a.namePin(ctx, p, client, p.placed.holding(host.ID))
+	if err != nil {
+		return err
+	}
+	err = a.setHolding(ctx, p, p.placed, host.ID, func(h *state.Holding) { h.NamePin = pin })
+	if err != nil {
+		return err
+	}
+	base, hc := a.face(host)
+	if err := naming.NewRoutingClient(host.Name, base, hc).Put(ctx, p.record); err != nil {
+		return err
+	}
+	root := p.built.Root.String()
+	for {
+		s, err := client.Get(ctx, pin)
+		if err != nil {
+			return err
+		}
+		if s.Status == replicate.Pinned && s.Info["root"] == root && s.Info["sequence"] == strconv.FormatUint(p.record.Sequence(), 10) {
+			p.report(Event{Step: "follow", Host: host.Name, Message: "follows the name"})
+			return nil
+		}
+		select {
+		case <-time.After(pinPoll):
+		case <-ctx.Done():
+			return fmt.Errorf("its name pin stands on %s, last error %q: %w", s.Info["root"], s.Info["last_error"], ctx.Err())
+		}
+	}
+}
+
+// namePin finds the pin that follows the name at this host, or makes it.
+func (a *Author) namePin(ctx context.Context, p *publication, client *replicate.Client, h *state.Holding) (string, error) {
+	if h.NamePin != "" {
+		switch _, err := client.Get(ctx, h.NamePin); {
+		case err == nil:
+			return h.NamePin, nil
+		case !errors.Is(err, replicate.ErrNotFound):
+			return "", err
+		}
+	}
+	all := []replicate.Status{replicate.Queued, replicate.Pinning, replicate.Pinned}
+	found, err := client.List(ctx, replicate.Query{Status: all, Meta: map[string]string{replicate.MetaName: p.name.String()}})
+	if err != nil {
+		return "", err
+	}
+	if len(found.Results) > 0 {
+		return found.Results[0].RequestID, nil
+	}
+	s, err := client.Add(ctx, replicate.Pin{
+		CID: p.built.Root, Name: pinName(p.req.Alias), Origins: a.Network.Addrs(),
+		Meta: map[string]string{
+			replicate.MetaName: p.name.String(), replicate.MetaKeep: strconv.Itoa(p.keep()),
+			replicate.MetaAuditor: a.Network.ID().String(),
+		},
+	})
+	return s.RequestID, err
+}
+
+// dropLosers ends the name pins of hosts that the plan no longer names, and
+// the temporary pins of those that failed.
+func (a *Author) dropLosers(ctx context.Context, p *publication) {
+	holds := make(map[peer.ID]bool)
+	for _, id := range p.placed.order {
+		holds[id] = true
+	}
+	var wg sync.WaitGroup
+	for id, host := range p.placed.hosts {
+		h := p.placed.holding(id)
+		if holds[id] || (h.TempPin == "" && h.NamePin == "") {
+			continue
+		}
+		wg.Go(func() {
+			if h.TempPin != "" {
+				a.dropPins(ctx, p, host)
+			}
+			// A host that is only away for now keeps its name pin: it is a
+			// spare copy, and it follows the name by itself when it is back.
+			if h.NamePin == "" || h.State == Unreachable {
+				return
+			}
+			if err := a.pins(host).Delete(ctx, h.NamePin); err != nil && !errors.Is(err, replicate.ErrNotFound) {
+				a.Log.Warn("name pin stays", "host", host.Name, "err", err)
+				return
+			}
+			if err := a.State.RemoveHolding(ctx, p.name, id); err != nil {
+				a.Log.Warn("write holding", "err", err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// releaseOld gives back our own copies of roots older than the policy keeps.
+func (a *Author) releaseOld(ctx context.Context, p *publication) error {
+	rows, err := a.State.Releases(ctx, p.name)
+	if err != nil {
+		return err
+	}
+	kept := make(map[cid.Cid]bool)
+	for _, r := range rows {
+		if len(kept) < p.keep() {
+			kept[r.Root] = true
+			continue
+		}
+		if !kept[r.Root] {
+			if err := a.Store.Release(ctx, owner(p.name), r.Root); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
