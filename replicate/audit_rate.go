@@ -63,15 +63,6 @@ func (r *auditRate) take(k rateKey, now time.Time) (until time.Time, ok bool) {
 	return time.Time{}, true
 }
 
-// giveBack undoes a take whose audit cost nothing.
-func (r *auditRate) giveBack(k rateKey) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if full, known := r.full[k]; known {
-		r.full[k] = full.Add(-AuditInterval)
-	}
-}
-
 // forget drops the buckets that are full.
 func (r *auditRate) forget(now time.Time) {
 	for k, full := range r.full {
