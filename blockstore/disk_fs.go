@@ -95,7 +95,7 @@ func (h *health) listener(log *slog.Logger) *pebble.EventListener {
 			}
 		},
 		BackgroundError: func(err error) {
-			log.Error("blockstore: background work failed", "error", err)
+			log.Error("blockstore: background work failed", "error", err.Error()) // pebble's errors print a stack otherwise
 			if h.flushErr != nil && errors.Is(err, h.flushErr) {
 				h.fail(err, false)
 				return

@@ -97,6 +97,9 @@ type ResolveError struct {
 func (e *ResolveError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "resolving %s: %v", e.Name, e.Kind)
+	if len(e.Answers) == 0 {
+		b.WriteString(": nobody is known who could be asked; name a peer or add a host")
+	}
 	for _, a := range e.Answers {
 		fmt.Fprintf(&b, "; %s: %v", a.Source, a.Err)
 	}

@@ -77,9 +77,12 @@ func (e *env) sitesCommand() *cli.Command {
 					e.note("nothing was published here yet")
 				}
 				for _, st := range s.Sites {
-					proved, _ := provedBy(st.Hosts)
-					e.printf("%-20s release %-4d %-12s %9s  %d of %d copies  %s\n",
-						st.Alias, st.Number, when(st.Published), size(st.Bytes), proved, st.Copies, st.URL)
+					held := "on this machine only"
+					if proved, _ := provedBy(st.Hosts); st.Copies > 0 {
+						held = fmt.Sprintf("%d of %d copies", proved, st.Copies)
+					}
+					e.printf("%-20s release %-4d %-12s %9s  %s  %s\n",
+						st.Alias, st.Number, when(st.Published), size(st.Bytes), held, st.URL)
 				}
 			})
 		},
