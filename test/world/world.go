@@ -1,0 +1,260 @@
+// Package world runs the real program for tests that look at it through other
+// people's software: each node is a process with a home of its own, on loopback
+// and free ports, and ends with the test. It never reads what is inside a home.
+package world
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience is for what takes a second or two on a machine that isn't busy.
+const patience = 2 * time.Minute
+
+// exe is the program, built for the first test that needs it.
+var exe struct {
+	once sync.Once
+	dir  string
+	path string
+	err  error
+}
+
+// Main is TestMain of a package whose tests use a World.
+func Main(m *testing.M) {
+	code := m.Run()
+	if exe.dir != "" {
+		os.RemoveAll(exe.dir)
+	}
+	os.Exit(code)
+}
+
+func build(t *testing.T) string {
+	t.Helper()
+	exe.once.Do(func() {
+		if exe.dir, exe.err = os.MkdirTemp("", "holdfast-world-"); exe.err != nil {
+			return
+		}
+		exe.path = filepath.Join(exe.dir, "holdfast")
+		out, err := exec.Command("go", "build", "-o", exe.path, "github.com/holdfast-sites/holdfast/cmd/holdfast").CombinedOutput()
+		if err != nil {
+			exe.err = fmt.Errorf("build: %w\n%s", err, out)
+		}
+	})
+	if exe.err != nil {
+		t.Fatal(exe.err)
+	}
+	return exe.path
+}
+
+// World is the processes and homes of one test.
+type World struct {
+	t   *testing.T
+	exe string
+	dir string
+}
+
+// New is an empty world, or skips the test with -short.
+func New(t *testing.T) *World {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("runs real processes; left out with -short")
+	}
+	w := &World{t: t, exe: build(t)}
+	// Not t.TempDir: its long name would make socket paths too long.
+	dir, err := os.MkdirTemp("", "hf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	w.dir = dir
+	return w
+}
+
+// Home is the folder of a node, or of anything else that the test writes.
+func (w *World) Home(name string) string { return filepath.Join(w.dir, name) }
+
+func (w *World) command(ctx context.Context, home string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, w.exe, append([]string{"--home", w.Home(home), "--json"}, args...)...)
+	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+w.dir, "HOLDFAST_HOME=", "HOLDFAST_TOKEN=")
+	return cmd
+}
+
+// Run runs a command that has to succeed, and decodes its JSON where into is not nil.
+func (w *World) Run(into any, home string, args ...string) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	defer cancel()
+	cmd := w.command(ctx, home, args...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		w.t.Fatalf("holdfast %v: %v\n%s%s", args, err, out, &stderr)
+	}
+	if into == nil {
+		return
+	}
+	if err := json.Unmarshal(out, into); err != nil {
+		w.t.Fatalf("holdfast %v: %v: %s", args, err, out)
+	}
+}
+
+// Node is a running `holdfast serve`.
+type Node struct {
+	Home    string   `json:"-"`
+	Event   string   `json:"event"`
+	Gateway string   `json:"gateway"` // URL
+	Pins    string   `json:"pins"`    // base URL of what a host serves over HTTP
+	Addrs   []string `json:"addrs"`   // multiaddrs that end in /p2p/ID
+
+	cmd  *exec.Cmd
+	done chan struct{}
+}
+
+// Serve starts a node and waits until it is ready. It ends with the test.
+func (w *World) Serve(home string, args ...string) *Node {
+	w.t.Helper()
+	n := &Node{Home: home, done: make(chan struct{})}
+	n.cmd = w.command(context.Background(), home, append([]string{"serve"}, args...)...)
+	out, err := n.cmd.StdoutPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var stderr bytes.Buffer // to be read after done only
+	n.cmd.Stderr = &stderr
+	if err := n.cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(n.Kill)
+	first := make(chan []byte, 1)
+	go func() { // ends with the process
+		defer close(n.done)
+		lines := bufio.NewScanner(out)
+		if lines.Scan() {
+			first <- bytes.Clone(lines.Bytes())
+		}
+		close(first)
+		_, _ = io.Copy(io.Discard, out)
+		_ = n.cmd.Wait()
+	}()
+	select {
+	case line := <-first:
+		if err := json.Unmarshal(line, n); err == nil && n.Event == "ready" {
+			return n
+		}
+		n.Kill()
+		w.t.Fatalf("%s did not become ready: %s %s", home, line, &stderr)
+	case <-time.After(patience):
+		n.Kill()
+		w.t.Fatalf("%s did not become ready within %s: %s", home, patience, &stderr)
+	}
+	return nil
+}
+
+// Kill ends the node as a power cut would.
+func (n *Node) Kill() {
+	_ = n.cmd.Process.Signal(syscall.SIGKILL)
+	<-n.done
+}
+
+// Hosts starts hosts that know each other and keep sites for the author.
+func (w *World) Hosts(author string, names ...string) []*Node {
+	w.t.Helper()
+	var hosts []*Node
+	for _, name := range names {
+		args := []string{"--host", "--name", name, "--pins", "127.0.0.1:0", "--p2p", loopback}
+		for _, h := range hosts {
+			args = append(args, "--peer", h.Addrs[0])
+		}
+		hosts = append(hosts, w.Serve(name, args...))
+	}
+	for _, h := range hosts {
+		var made struct{ Token string }
+		w.Run(&made, h.Home, "token", "create", author)
+		w.Run(nil, author, "host", "add", h.Pins, "--token", made.Token, "--label", "operator="+h.Home)
+	}
+	return hosts
+}
+
+// Gateway starts a reader's gateway that knows the given nodes.
+func (w *World) Gateway(home string, knows ...*Node) *Node {
+	w.t.Helper()
+	args := []string{"--gateway", "127.0.0.1:0", "--p2p", loopback}
+	for _, h := range knows {
+		args = append(args, "--peer", h.Addrs[0])
+	}
+	return w.Serve(home, args...)
+}
+
+// loopback keeps a node on this machine.
+const loopback = "/ip4/127.0.0.1/tcp/0"
+
+// Published is what publish says.
+type Published struct {
+	Name, Root string
+	Sequence   uint64
+	Files      int64
+	Hosts      []struct{ Name, State string }
+}
+
+// Publish publishes a folder, which all of the given number of hosts have to prove.
+func (w *World) Publish(author, alias, dir string, copies int) Published {
+	w.t.Helper()
+	var p Published
+	w.Run(&p, author, "publish", dir, "--site", alias, "--copies", fmt.Sprint(copies), "--p2p", loopback)
+	proved := 0
+	for _, h := range p.Hosts {
+		if h.State == "proved" {
+			proved++
+		}
+	}
+	if proved != copies {
+		w.t.Fatalf("%d hosts proved %s, want %d: %+v", proved, alias, copies, p)
+	}
+	return p
+}
+
+// Forget takes a home away for good; its process has to have ended.
+func (w *World) Forget(home string) {
+	w.t.Helper()
+	if err := os.RemoveAll(w.Home(home)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// Folder writes a folder; the keys are slash paths.
+func (w *World) Folder(name string, files map[string][]byte) string {
+	w.t.Helper()
+	dir := w.Home(name)
+	for p, b := range files {
+		file := filepath.Join(dir, filepath.FromSlash(p))
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			w.t.Fatal(err)
+		}
+		if err := os.WriteFile(file, b, 0o644); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// Copy writes the files of a tree into a folder.
+func (w *World) Copy(name string, tree fs.FS) string {
+	w.t.Helper()
+	if err := os.CopyFS(w.Home(name), tree); err != nil {
+		w.t.Fatal(err)
+	}
+	return w.Home(name)
+}
