@@ -80,7 +80,11 @@ func (s *sessions) attempt(ctx context.Context, o *openSession, c cid.Cid) (blk 
 	given := actx.Err() != nil
 	cancel()
 	<-watching
-	return blk, err != nil && given && ctx.Err() == nil && !s.isClosed(), err
+	if err != nil && ctx.Err() != nil {
+		// The caller's own end counts, also where ours came at the same moment.
+		return nil, false, ctx.Err()
+	}
+	return blk, err != nil && given && !s.isClosed(), err
 }
 
 // worth is how much longer a get that has begun then should wait for the session.
