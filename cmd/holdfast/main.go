@@ -4,17 +4,20 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
 	golog "github.com/ipfs/go-log/v2"
+	"github.com/libp2p/go-libp2p/gologshim"
 )
 
 func main() {
 	// The libraries below log on standard error by themselves; what matters of
 	// it reaches our own log as errors.
 	golog.SetAllLoggers(golog.LevelFatal)
+	gologshim.SetDefaultHandler(slog.DiscardHandler)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], processEnv())
 	stop()
