@@ -353,3 +353,30 @@ func TestChecksOfTargets(t *testing.T) {
 		}
 	}
 }
+
+func TestMeasureCountsWhatExtractWrites(t *testing.T) {
+	store := blockstore.NewMemory()
+	dir := t.TempDir()
+	for name, size := range map[string]int{"a": 0, "b/c": 10, "b/d/e": 3 << 20, "b/d/f": 1} {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, make([]byte, size), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := store.Begin(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	built, err := Build(t.Context(), s, dir, BuildOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Measure(t.Context(), store, built.Root)
+	if want := (Extracted{Files: 4, Bytes: 3<<20 + 11}); err != nil || got != want {
+		t.Errorf("measured %+v, %v; want %+v", got, err, want)
+	}
+}

@@ -6,13 +6,28 @@ import (
 	"math"
 
 	"github.com/ipfs/go-cid"
+
+	"github.com/holdfast-sites/holdfast/blockstore"
 )
 
 // extent is how much a part of a tree takes when it is written out.
 type extent struct {
 	entries int64 // files, folders and symbolic links
+	files   int64 // files and symbolic links
 	bytes   int64 // of file content, as declared
 	height  int   // folders within each other
+}
+
+// Measure counts the files under root and their bytes as declared. It reads
+// folders and the tops of files only, each once. Errors: those of Extract.
+func Measure(ctx context.Context, g blockstore.Getter, root cid.Cid) (Extracted, error) {
+	n, err := getNode(ctx, g, root)
+	if err != nil {
+		return Extracted{}, err
+	}
+	x := &extractor{get: g, limits: Limits{}.withDefaults()}
+	e, err := x.extent(ctx, n, "", 0, make(map[cid.Cid]extent))
+	return Extracted{Files: e.files, Bytes: e.bytes}, err
 }
 
 // measure refuses a tree that is over the limits. It reads each folder once,
@@ -34,7 +49,7 @@ func (x *extractor) measure(ctx context.Context, n *fsNode) error {
 
 func (x *extractor) extent(ctx context.Context, n *fsNode, at string, depth int, known map[cid.Cid]extent) (extent, error) {
 	if !n.isFolder() {
-		return extent{entries: 1, bytes: n.size}, nil
+		return extent{entries: 1, files: 1, bytes: n.size}, nil
 	}
 	if depth > x.limits.MaxDepth {
 		return extent{}, &PathError{Path: at, CID: n.cid, Err: fmt.Errorf("%w: more than %d folders within each other", ErrLimit, x.limits.MaxDepth)}
@@ -53,6 +68,7 @@ func (x *extractor) extent(ctx context.Context, n *fsNode, at string, depth int,
 			return extent{}, err
 		}
 		sum.entries = addUp(sum.entries, part.entries)
+		sum.files = addUp(sum.files, part.files)
 		sum.bytes = addUp(sum.bytes, part.bytes)
 		sum.height = max(sum.height, part.height+1)
 	}
@@ -64,7 +80,7 @@ func (x *extractor) extent(ctx context.Context, n *fsNode, at string, depth int,
 // reading it twice; writing holds the limit anyhow.
 func (x *extractor) entryExtent(ctx context.Context, e dirent, at string, depth int, known map[cid.Cid]extent) (extent, error) {
 	if e.cid.Prefix().Codec == cid.Raw {
-		return extent{entries: 1, bytes: int64(min(e.size, math.MaxInt64))}, nil
+		return extent{entries: 1, files: 1, bytes: int64(min(e.size, math.MaxInt64))}, nil
 	}
 	if ext, ok := known[e.cid]; ok && depth+ext.height <= x.limits.MaxDepth {
 		return ext, nil

@@ -313,7 +313,11 @@ func (a *Author) Export(ctx context.Context, req GetRequest, report func(Event))
 	if err := os.Rename(tmp.Name(), req.Out); err != nil {
 		return Got{}, err
 	}
-	return Got{Root: target.String(), Files: 1, Bytes: w.n}, nil
+	out := Got{Root: target.String(), Bytes: w.n}
+	if m, err := merkle.Measure(ctx, a.Store, target); err == nil { // else it is no tree of files
+		out.Files = m.Files
+	}
+	return out, nil
 }
 
 // ExportTo streams the CAR.
