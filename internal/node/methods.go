@@ -229,7 +229,7 @@ func KindOf(err error) control.Kind {
 		state.ErrConflict, p2p.ErrConfig, p2p.ErrAddress, os.ErrExist):
 		return control.Usage
 	case is(ErrHeld, author.ErrUnreachable, naming.ErrUnavailable, blockstore.ErrUnavailable, blockstore.ErrLocked,
-		replicate.ErrUnavailable, replicate.ErrTooFewHosts, p2p.ErrOffline, context.DeadlineExceeded):
+		replicate.ErrUnavailable, replicate.ErrTooFewHosts, p2p.ErrOffline, p2p.ErrListen, context.DeadlineExceeded):
 		return control.Unavailable
 	case is(naming.ErrOlder):
 		return control.Conflict

@@ -142,15 +142,14 @@ func TestOpenRefusesAConfigurationThatCannotWork(t *testing.T) {
 		return Config{Identity: newKey(t), Store: blockstore.NewMemory(), Network: Offline}
 	}
 	for what, change := range map[string]func(*Config){
-		"no identity":             func(c *Config) { c.Identity = nil },
-		"no store":                func(c *Config) { c.Store = nil },
-		"unknown network":         func(c *Config) { c.Network = "lan" },
-		"short key":               func(c *Config) { c.PSK = make([]byte, 31) },
-		"key on public network":   func(c *Config) { c.Network, c.PSK = Public, make([]byte, 32) },
-		"peer without ID":         func(c *Config) { c.Peers = []string{"/ip4/127.0.0.1/tcp/1"} },
-		"peer without address":    func(c *Config) { c.Peers = []string{"/p2p/" + alice} },
-		"listen address is junk":  func(c *Config) { c.Network, c.Listen = Private, []string{"junk"} },
-		"listen address is taken": func(c *Config) { c.Network, c.Listen = Private, []string{"/ip4/203.0.113.1/tcp/1"} },
+		"no identity":            func(c *Config) { c.Identity = nil },
+		"no store":               func(c *Config) { c.Store = nil },
+		"unknown network":        func(c *Config) { c.Network = "lan" },
+		"short key":              func(c *Config) { c.PSK = make([]byte, 31) },
+		"key on public network":  func(c *Config) { c.Network, c.PSK = Public, make([]byte, 32) },
+		"peer without ID":        func(c *Config) { c.Peers = []string{"/ip4/127.0.0.1/tcp/1"} },
+		"peer without address":   func(c *Config) { c.Peers = []string{"/p2p/" + alice} },
+		"listen address is junk": func(c *Config) { c.Network, c.Listen = Private, []string{"junk"} },
 	} {
 		cfg := good()
 		change(&cfg)
@@ -160,6 +159,11 @@ func TestOpenRefusesAConfigurationThatCannotWork(t *testing.T) {
 				n.Close()
 			}
 		}
+	}
+	cfg := good() // an address of somebody else's
+	cfg.Network, cfg.Listen = Private, []string{"/ip4/203.0.113.1/tcp/1"}
+	if _, err := Open(t.Context(), cfg); !errors.Is(err, ErrListen) {
+		t.Errorf("an address that is not ours: %v", err)
 	}
 }
 

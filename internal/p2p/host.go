@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
@@ -78,7 +79,7 @@ func newHost(cfg Config, g *gate) (host.Host, error) {
 	if err != nil {
 		limits.Close()
 		conns.Close()
-		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+		return nil, fmt.Errorf("%w on %s: %w", ErrListen, strings.Join(cfg.Listen, ", "), err)
 	}
 	return h, nil
 }

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
+	ma "github.com/multiformats/go-multiaddr"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/holdfast-sites/holdfast/blockstore"
@@ -40,6 +41,9 @@ const (
 var (
 	// ErrOffline says that the network is Offline, so that nobody can be asked.
 	ErrOffline = errors.New("the network is offline")
+	// ErrListen says that the network could not be joined: an address is taken,
+	// or can't be listened on here.
+	ErrListen = errors.New("can't listen")
 	// ErrConfig says that a Config can't work.
 	ErrConfig = errors.New("invalid p2p configuration")
 	// ErrAddress says that a tenant's list of addresses is malformed or too long.
@@ -129,6 +133,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.ConnectTimeout <= 0 {
 		c.ConnectTimeout = 10 * time.Second
 	}
+	if err := c.checkListen(); err != nil {
+		return c, err
+	}
 	if c.IdleTimeout <= 0 {
 		c.IdleTimeout = 60 * time.Second
 	}
@@ -142,4 +149,18 @@ func (c Config) withDefaults() (Config, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return c, nil
+}
+
+// checkListen refuses addresses that can't be meant, before anything is opened.
+func (c Config) checkListen() error {
+	for _, text := range c.Listen {
+		addr, err := ma.NewMultiaddr(text)
+		if err != nil {
+			return fmt.Errorf("%w: listen %q: %w", ErrConfig, text, err)
+		}
+		if _, err := addr.ValueForProtocol(ma.P_UDP); err == nil && len(c.PSK) != 0 {
+			return fmt.Errorf("%w: listen %q: a pre-shared key works over TCP only", ErrConfig, text)
+		}
+	}
+	return nil
 }
