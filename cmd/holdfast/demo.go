@@ -224,7 +224,7 @@ func (d *demo) step(format string, args ...any) {
 func (d *demo) say(format string, args ...any) { d.e.tell("    "+format, args...) }
 
 func (d *demo) check(what string, ok bool, format string, args ...any) {
-	c := check{What: what, OK: ok, Detail: fmt.Sprintf(format, args...)}
+	c := check{What: what, OK: ok, Detail: strings.TrimSpace(fmt.Sprintf(format, args...))}
 	d.checks = append(d.checks, c)
 	mark := "ok  "
 	if !ok {
