@@ -129,7 +129,7 @@ func (a *Author) namePin(ctx context.Context, p *publication, client *replicate.
 		return found.Results[0].RequestID, nil
 	}
 	s, err := client.Add(ctx, replicate.Pin{
-		CID: p.built.Root, Name: pinName(p.req.Alias), Origins: a.Network.Addrs(),
+		CID: p.built.Root, Name: pinName(p.req.Alias), Origins: a.origins(),
 		Meta: map[string]string{
 			replicate.MetaName: p.name.String(), replicate.MetaKeep: strconv.Itoa(p.keep()),
 			replicate.MetaAuditor: a.Network.ID().String(),

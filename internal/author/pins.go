@@ -25,7 +25,7 @@ func (a *Author) temporaryPin(ctx context.Context, p *publication, client *repli
 		}
 	}
 	return client.Add(ctx, replicate.Pin{
-		CID: p.built.Root, Name: pinName(p.req.Alias), Origins: a.Network.Addrs(),
+		CID: p.built.Root, Name: pinName(p.req.Alias), Origins: a.origins(),
 		Meta: map[string]string{replicate.MetaSite: p.name.String(), replicate.MetaAuditor: a.Network.ID().String()},
 	})
 }
@@ -46,6 +46,15 @@ func (a *Author) temporary(ctx context.Context, p *publication, client *replicat
 		}
 	}
 	return out, nil
+}
+
+// maxOrigins is how many addresses a pin may name (Pinning Service API).
+const maxOrigins = 20
+
+// origins is where a host may dial us, should the connection that we opened not do.
+func (a *Author) origins() []string {
+	addrs := a.Network.Addrs()
+	return addrs[:min(len(addrs), maxOrigins)]
 }
 
 func pinName(alias string) string { return "holdfast " + alias }

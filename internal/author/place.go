@@ -2,6 +2,7 @@ package author
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sort"
@@ -309,7 +310,9 @@ func evidence(r replicate.AuditResult) state.Evidence {
 		e.Root = r.Roots[0]
 	}
 	if r.Verdict == replicate.Wrong {
-		e.Signed = r.Answer // anybody can check it: worth keeping
+		// With its challenge anybody can check it (replicate.CheckProof): worth keeping.
+		e.Signed = append(binary.AppendUvarint(nil, uint64(len(r.Challenge))), r.Challenge...)
+		e.Signed = append(e.Signed, r.Answer...)
 	}
 	return e
 }

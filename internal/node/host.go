@@ -54,7 +54,7 @@ func (n *Node) mayAudit(ctx context.Context, verifier peer.ID, site naming.Name,
 // describe is the host's description of itself.
 func (n *Node) describe(ctx context.Context) (replicate.HostDescription, error) {
 	d := replicate.HostDescription{
-		Peer: n.p2p.ID(), Time: time.Now(), Name: n.cfg.Pins.Name, Addrs: n.p2p.Addrs(),
+		Peer: n.p2p.ID(), Time: time.Now(), Name: n.cfg.Pins.Name, Addrs: firstAddrs(n.p2p.Addrs()),
 		FreeBytes: freeBytes(n.cfg.Home), MaxPinBytes: n.maxPinBytes(),
 		Terms: replicate.HostTerms{AuditsPerHour: 1},
 	}
@@ -66,6 +66,9 @@ func (n *Node) describe(ctx context.Context) (replicate.HostDescription, error) 
 	}
 	return d, nil
 }
+
+// firstAddrs leaves out what a description has no room for (docs/formats.md).
+func firstAddrs(addrs []string) []string { return addrs[:min(len(addrs), 32)] }
 
 // defaultMaxPin is how many unique bytes a pin may take where the config is silent.
 const defaultMaxPin = 10 << 30

@@ -31,7 +31,7 @@ type Evidence struct {
 	OK      bool
 	Verdict string
 	Detail  string
-	Signed  []byte // the other side's signed answer, where there is one
+	Signed  []byte // of a false proof: the challenge with its length (uvarint) in front, then the signed answer
 }
 
 const evidenceColumns = `kind, site, host, root, at, ok, verdict, detail, signed`
