@@ -50,8 +50,8 @@ func (e *env) publishRequest(c *cli.Context, cfg node.PublishConfig) (author.Pub
 	}
 	req := author.PublishRequest{
 		Dir: dir, Alias: c.String("site"), Message: c.String("message"), IfRoot: c.String("if-root"),
-		ForceOffline: c.Bool("force-offline"), Symlinks: merkle.SymlinkMode(c.String("symlinks")),
-		Copies: cfg.Copies, Keep: cfg.Keep, Lifetime: time.Duration(cfg.Lifetime), TTL: time.Duration(cfg.TTL),
+		ForceOffline: c.Bool("force-offline"),
+		Copies:       cfg.Copies, Keep: cfg.Keep, Lifetime: time.Duration(cfg.Lifetime), TTL: time.Duration(cfg.TTL),
 	}
 	if req.Alias == "" {
 		req.Alias = aliasFor(dir)
@@ -66,10 +66,20 @@ func (e *env) publishRequest(c *cli.Context, cfg node.PublishConfig) (author.Pub
 	if c.IsSet("lifetime") {
 		req.Lifetime = c.Duration("lifetime")
 	}
-	if req.Symlinks != merkle.SymlinksFollow && req.Symlinks != merkle.SymlinksKeep {
-		return req, usage("--symlinks must be follow or keep, not %q", string(req.Symlinks))
+	req.Symlinks, err = symlinks(c, cfg)
+	return req, err
+}
+
+// symlinks is what the flag or else the config says.
+func symlinks(c *cli.Context, cfg node.PublishConfig) (merkle.SymlinkMode, error) {
+	mode := merkle.SymlinkMode(c.String("symlinks"))
+	if !c.IsSet("symlinks") && cfg.Symlinks != "" {
+		mode = merkle.SymlinkMode(cfg.Symlinks)
 	}
-	return req, nil
+	if mode != merkle.SymlinksFollow && mode != merkle.SymlinksKeep {
+		return "", usage("--symlinks must be follow or keep, not %q", string(mode))
+	}
+	return mode, nil
 }
 
 // aliasFor makes an alias of a folder's name.
@@ -173,12 +183,16 @@ func (e *env) runBuild(ctx context.Context, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	req := author.BuildRequest{Path: path, Profile: merkle.Profile(c.String("profile")), Symlinks: merkle.SymlinkMode(c.String("symlinks"))}
+	cfg, err := e.config(c)
+	if err != nil {
+		return err
+	}
+	req := author.BuildRequest{Path: path, Profile: merkle.Profile(c.String("profile"))}
+	if req.Symlinks, err = symlinks(c, cfg.Publish); err != nil {
+		return err
+	}
 	if req.Profile != merkle.V1_2025 && req.Profile != merkle.V0_2015 {
 		return usage("--profile must be %s or %s, not %q", merkle.V1_2025, merkle.V0_2015, string(req.Profile))
-	}
-	if req.Symlinks != merkle.SymlinksFollow && req.Symlinks != merkle.SymlinksKeep {
-		return usage("--symlinks must be follow or keep, not %q", string(req.Symlinks))
 	}
 	if c.Bool("dry-run") {
 		req.DryRun = true

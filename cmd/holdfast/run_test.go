@@ -285,6 +285,8 @@ func TestConfigIsReadStrictlyAndFlagsWinOverIt(t *testing.T) {
 	u.fails(2, "private, public or offline", "sites")
 	u.must("sites", "--help")
 
+	u.file("home/config.toml", "[publish]\nsymlinks = \"perhaps\"\n")
+	u.fails(2, "--symlinks must be follow or keep", "build", u.dir)
 	u.file("home/config.toml", "network = \"offline\"\n[publish]\ncopies = 0\n")
 	dir := u.site("blog")
 	if v := u.json("publish", dir); v["root"] == "" {

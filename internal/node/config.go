@@ -84,6 +84,7 @@ type PublishConfig struct {
 	Keep     int      `toml:"keep"`
 	Lifetime Duration `toml:"lifetime"`
 	TTL      Duration `toml:"ttl"`
+	Symlinks string   `toml:"symlinks"` // "follow" (default) or "keep"; for build too
 }
 
 // TimeoutsConfig is the [timeouts] table: how long others may keep this node
