@@ -99,11 +99,14 @@ type Entry struct {
 	Next Cursor
 }
 
-// Usage is what an owner keeps, each block counted once per owner.
+// Usage is what an owner keeps, or what is kept under a root, each block counted once.
 type Usage struct {
 	Roots  int
 	Blocks int64
 	Bytes  int64
+	// UniqueBytes is the part of Bytes that nobody else keeps, that is, what
+	// would be given back without this owner or root. The rest is shared.
+	UniqueBytes int64
 }
 
 // Added counts what a Put had not found present.
@@ -120,6 +123,8 @@ type CollectOptions struct {
 	// any more (its process was killed) outlives its last write.
 	// Zero means DefaultSessionGrace; negative means not at all.
 	SessionGrace time.Duration
+	// Progress is called now and then with the number of blocks looked at so far. It may be nil.
+	Progress func(looked int64)
 }
 
 // DefaultSessionGrace is how long a killed writer may take to come back.
@@ -128,7 +133,8 @@ const DefaultSessionGrace = 24 * time.Hour
 // Collected is what a collection freed.
 type Collected struct {
 	Blocks int64
-	Bytes  int64
+	Bytes  int64 // of the blocks
+	Disk   int64 // bytes on disk given back, as far as nothing was written meanwhile; 0 in a dry run
 }
 
 // Store is blocks at rest. All methods may be called concurrently, and stop
@@ -166,8 +172,13 @@ type Store interface {
 	// keeps it.
 	KeptCIDs(ctx context.Context, root cid.Cid) iter.Seq2[cid.Cid, error]
 
-	// Usage counts what the owner keeps, shared blocks once.
+	// Usage is what the owner keeps. The empty owner means all owners together.
+	// It is counted when something is kept or released, not now.
 	Usage(ctx context.Context, owner string) (Usage, error)
+
+	// RootUsage is what is kept under a root; ErrNotFound where nobody keeps it.
+	// UniqueBytes are in no other kept root.
+	RootUsage(ctx context.Context, root cid.Cid) (Usage, error)
 
 	// Collect frees the blocks that no kept root and no session needs. Reads
 	// and writes go on meanwhile; what is put or shielded meanwhile stays.
@@ -199,6 +210,8 @@ type Session interface {
 
 	// Sync is the barrier: when it returns nil, everything that this session
 	// put before the call survives a crash of the process and of the machine.
+	// Where the disk refused what was put already, the session fails for good,
+	// Keep too: nothing since its last good Sync is promised. Close it and put that again.
 	Sync(ctx context.Context) error
 
 	// Keep records, durably and with an implied Sync, that owner wants root, whose

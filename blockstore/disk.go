@@ -2,19 +2,22 @@ package blockstore
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/ipfs/go-cid"
 )
 
 var (
@@ -32,29 +35,40 @@ type DiskOptions struct {
 	ReadOnly bool
 	// Log receives what the storage engine has to say. Nil means nobody does.
 	Log *slog.Logger
-	// CacheBytes bounds the cache of recently read blocks. Zero means 16 MiB.
+	// Holder is how a second opener is told who has the store open. Empty means
+	// the program's name.
+	Holder string
+	// CacheBytes bounds the cache of the index. Zero means 8 MiB. Blocks are
+	// cached by the operating system.
 	CacheBytes int64
+
+	segmentBytes int64 // segments' size, for tests; 0: segmentSize
+}
+
+func (o DiskOptions) segmentSize() int64 {
+	if o.segmentBytes > 0 {
+		return o.segmentBytes
+	}
+	return segmentSize
 }
 
 const (
-	defaultCacheBytes = 16 << 20
+	defaultCacheBytes = 8 << 20
 
-	// Writes gather in memory in tables of this size, which are then written
-	// out; up to maxFlushing of them may wait for that. Larger ones make an
-	// import no faster, and the store keeps one or two when it idles.
-	memTableSize = 8 << 20
+	// Changes to the index gather in memory in tables of this size, which are then
+	// written out; up to maxFlushing of them may wait for that.
+	memTableSize = 4 << 20
 	maxFlushing  = 3
-
-	// Values from this size on are written once, to files of their own, and
-	// stay there when the index is compacted.
-	separateFrom = 1 << 10
 )
 
-// disk is the store in one directory: a pebble database in db/ and the ledger
-// (see ledger.go) beside it.
+// disk is the store in one directory:
 //
-// There is no write-ahead log. It would write every block twice; instead the
-// barrier flushes what is in memory (see [disk.barrier]). Tables are flushed in
+//	segments/   the blocks, see segment.go
+//	index/      a pebble database: where each block is, and who keeps what, see disk_keys.go
+//	kept        the journal of who keeps what, see journal.go
+//	LOCK        held by whoever has the store open; holder says who
+//
+// The index has no write-ahead log: its barrier flushes what is in memory. Tables are flushed in
 // the order in which they were written, so that what a crash leaves is always
 // a prefix of the commits: whoever commits B after A never finds B without A.
 type disk struct {
@@ -66,43 +80,57 @@ type disk struct {
 	readOnly bool
 	running  running
 	health   *health
+	segments *segments
 
-	// Whoever commits has the turn, which also guards the fields after it.
-	writing  turn
+	rebuilding bool // the index is empty, and what is kept not restored yet
+
+	// Turns that one call has at a time. Where several are needed, they are taken in this order.
+	collecting turn
+	keeping    turn // guards journal
+	settling   turn
+	writing    turn // guards the fields below and the writer's of segments
+
 	dirty    bool              // something was applied since the last rotation
 	gathered int64             // bytes of it
 	flushing []<-chan struct{} // one for each rotation that is not on disk yet, oldest first
+	untold   map[uint32]int64  // lengths of segments on stable storage that the index was not told yet
+	healed   []Damage          // of which a good copy waits
 
-	keeping    turn // one Keep or Release at a time; guards changes
-	changes    uint64
-	collecting turn // one Collect at a time
+	waitingMu  sync.RWMutex
+	waiting    waiting
+	durable    map[uint32]int64 // length of each segment as the index knows it; guarded by waitingMu
+	told       atomic.Uint64    // settlings that the index was told of
+	background sync.Mutex       // held while a settling runs in the background
+
+	journal journal
 
 	// Writers hold sweep for reading from the moment they look whether a block
-	// is present until their shield is committed; Collect holds it to begin and
-	// while it deletes a batch. So a writer has committed its shield before
+	// is present until they have told who needs it; Collect holds it to begin and
+	// while it deletes a batch. So a writer has told its shield before
 	// the marking begins, or its blocks get into fresh before they can be swept.
 	sweep   sync.RWMutex
 	freshMu sync.Mutex
 	fresh   *marked // nil when no collection runs
 
-	damaged sync.Map // multihashes (string) of blocks that were found damaged: Put writes them anew
+	damaged sync.Map // multihash (string) -> Damage
 
 	sessionsMu sync.Mutex
-	sessions   map[string]bool // those that are open
+	sessions   map[string]*diskSession // those that are open
 }
 
 // OpenDisk opens the store in dir, making it where it does not exist (unless
-// read-only). One process at a time may have it open: ErrLocked.
+// read-only). One process at a time may have it open: ErrLocked, which says who.
 //
 // Every block that is read is hashed and compared with its CID, on every read:
 // a store that has gone bad on disk answers ErrCorrupt or ErrUnavailable, never
 // with wrong bytes. Put replaces a block that was found so. An index that has lost what was kept makes opening fail with
-// ErrCorrupt, and nothing is changed then.
+// ErrCorrupt, and nothing is changed then; see [RebuildIndex].
 //
-// Memory: the cache, at most 32 MiB of blocks that are waiting to be written,
-// and little else. When a write fails (a full disk), reading goes on; what
-// was put and not acknowledged by Sync is written again until it succeeds or the store is
-// closed, and meanwhile Put and Sync fail with the reason.
+// Memory: the cache, the index's tables (12 MiB at most), and some 200 bytes for each block
+// that waits to be told to the index, which are at most 128 MiB of blocks. When
+// a write fails (a full disk), reading goes on, and Put and Sync fail with the
+// reason until writing works again. When what was put could not be synced, the
+// sessions that put it fail for good: close them and put it again.
 func OpenDisk(ctx context.Context, dir string, opts DiskOptions) (Store, error) {
 	d, err := openDisk(ctx, vfs.Default, dir, opts)
 	if err != nil {
@@ -115,24 +143,9 @@ func openDisk(ctx context.Context, base vfs.FS, dir string, opts DiskOptions) (_
 	if err := ctx.Err(); err != nil {
 		return nil, ctx.Err()
 	}
-	d := &disk{
-		log: opts.Log, readOnly: opts.ReadOnly, health: newHealth(),
-		writing: newTurn(), keeping: newTurn(), collecting: newTurn(),
-		sessions: map[string]bool{},
-	}
-	if d.log == nil {
-		d.log = slog.New(slog.DiscardHandler)
-	}
-	d.fs = newGuardFS(base, d.health, d.log)
-	if d.dir, err = ownDir(base, dir, opts.ReadOnly); err != nil {
-		return nil, fmt.Errorf("open blockstore: %w", err)
-	}
-	if d.lock, err = pebble.LockDirectory(d.dbDir(), base); err != nil {
-		var pe *fs.PathError
-		if !errors.As(err, &pe) { // not about the lock file: somebody has it
-			err = fmt.Errorf("%w: %w", ErrLocked, err)
-		}
-		return nil, fmt.Errorf("open blockstore %s: %w", d.dir, err)
+	d := newDisk(base, opts)
+	if err := d.lockDir(base, dir, opts); err != nil {
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -142,31 +155,120 @@ func openDisk(ctx context.Context, base vfs.FS, dir string, opts DiskOptions) (_
 	if err := d.audit(opts); err != nil {
 		return nil, err
 	}
-	if d.db, err = d.openPebble(opts, opts.ReadOnly); err != nil {
-		return nil, err
+	return d, d.open(ctx, opts)
+}
+
+func newDisk(base vfs.FS, opts DiskOptions) *disk {
+	d := &disk{
+		log: opts.Log, readOnly: opts.ReadOnly, health: newHealth(),
+		collecting: newTurn(), keeping: newTurn(), settling: newTurn(), writing: newTurn(),
+		untold: map[uint32]int64{}, durable: map[uint32]int64{},
+		waiting:  waiting{next: map[string]place{}, now: map[string]place{}},
+		sessions: map[string]*diskSession{},
 	}
-	d.changes, err = readChanges(d.db)
+	if d.log == nil {
+		d.log = slog.New(slog.DiscardHandler)
+	}
+	d.fs = newGuardFS(base, d.health, d.log)
+	return d
+}
+
+// open opens what is in the directory, which is ours.
+func (d *disk) open(ctx context.Context, opts DiskOptions) (err error) {
+	if d.db, err = d.openPebble(opts, opts.ReadOnly); err != nil && d.unborn() {
+		// A crash came while the store was being made.
+		if err = d.fs.FS.RemoveAll(d.indexDir()); err == nil {
+			err = makeDir(d.fs.FS, d.dir)
+		}
+		if err == nil {
+			d.db, err = d.openPebble(opts, false)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	d.segments, err = openSegments(d.fs.FS, d.fs.PathJoin(d.dir, "segments"), opts.segmentSize(), d.readOnly)
+	if err == nil {
+		err = d.loadDamage()
+	}
+	if err == nil {
+		err = d.recover(ctx)
+	}
+	if err == nil && !d.rebuilding {
+		err = d.checkJournal()
+	}
 	if err == nil {
 		_, err = d.health.now()
 	}
 	if err != nil {
 		d.fs.hurry()
-		return nil, errors.Join(err, d.db.Close())
+		return errors.Join(err, d.db.Close())
 	}
 	d.fs.opened.Store(true)
-	return d, nil
+	return nil
 }
 
-// audit looks at the database before anything is changed in it: pebble takes a
+// unborn tells whether nothing was ever put into the store: a segment is begun
+// only when the index stands.
+func (d *disk) unborn() bool {
+	if d.readOnly || d.journal.size > 0 {
+		return false
+	}
+	names, err := d.fs.List(d.fs.PathJoin(d.dir, "segments"))
+	return err == nil && len(names) == 0
+}
+
+// lockDir makes the directory ours.
+func (d *disk) lockDir(base vfs.FS, dir string, opts DiskOptions) (err error) {
+	if d.dir, err = ownDir(base, dir, opts.ReadOnly); err != nil {
+		return fmt.Errorf("open blockstore: %w", err)
+	}
+	holder := base.PathJoin(d.dir, "holder")
+	if d.lock, err = pebble.LockDirectory(d.dir, base); err != nil {
+		var pe *fs.PathError
+		if !errors.As(err, &pe) { // not about the lock file: somebody has it
+			err = fmt.Errorf("%w by %s: %w", ErrLocked, readShort(base, holder), err)
+		}
+		return fmt.Errorf("open blockstore %s: %w", d.dir, err)
+	}
+	// Only for people: nothing depends on it.
+	if f, err := base.Create(holder, "holdfast-holder"); err == nil {
+		name := opts.Holder
+		if name == "" {
+			name = filepath.Base(os.Args[0])
+		}
+		fmt.Fprintf(f, "%q (process %d)", name, os.Getpid())
+		f.Close()
+	}
+	return nil
+}
+
+// readShort is the beginning of a file, as text for an error.
+func readShort(base vfs.FS, name string) string {
+	f, err := base.Open(name)
+	if err != nil {
+		return "somebody"
+	}
+	defer f.Close()
+	b := make([]byte, 256)
+	n, _ := f.Read(b)
+	if n == 0 {
+		return "somebody"
+	}
+	return strings.ToValidUTF8(string(b[:n]), "?")
+}
+
+// audit looks at the index before anything is changed in it: pebble takes a
 // manifest file that ends early as one that was cut off by a crash, and
 // deletes the files that it doesn't name.
 func (d *disk) audit(opts DiskOptions) (err error) {
-	want, err := readLedger(d.fs, d.dir)
+	d.journal, err = readJournal(d.fs, d.dir)
 	if errors.Is(err, ErrCorrupt) {
-		d.log.Warn("blockstore: going without the ledger", "error", err)
-		return nil // the next change writes it anew
+		d.log.Warn("blockstore: going without the journal", "error", err)
+		d.journal = journal{}
+		return nil // it is written anew
 	}
-	if err != nil || want == 0 {
+	if err != nil || d.journal.changes == 0 {
 		return err
 	}
 	db, err := d.openPebble(opts, true)
@@ -174,26 +276,35 @@ func (d *disk) audit(opts DiskOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	got, err := readChanges(db)
-	if err == nil && got < want {
-		err = fmt.Errorf("%w: the index has change %d of what is kept, but change %d was made; nothing was changed", ErrCorrupt, got, want)
+	l, err := readLedger(db)
+	if err == nil && l.changes < d.journal.changes {
+		err = fmt.Errorf("%w: the index has change %d of what is kept, but change %d was made; nothing was changed", ErrCorrupt, l.changes, d.journal.changes)
 	}
 	return err
 }
 
-func readChanges(db *pebble.DB) (uint64, error) {
-	v, closer, err := db.Get(keyChanges)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return 0, nil
+// checkJournal writes the journal anew where the index is ahead: a crash came
+// between the two, or the journal was damaged.
+func (d *disk) checkJournal() error {
+	l, err := readLedger(d.db)
+	if err != nil || l.changes == d.journal.changes || d.readOnly {
+		return err
 	}
+	j := journal{changes: l.changes, kept: map[keptRoot]struct{}{}}
+	err = scan(d.db, []byte{kindOwner}, func(rest, _ []byte) error {
+		owner, root, ok := cutSized(rest)
+		c, err := cid.Cast(root)
+		if err != nil || !ok {
+			return fmt.Errorf("%w: the index keeps a root under %x", ErrCorrupt, rest)
+		}
+		j.kept[keptRoot{owner, c}] = struct{}{}
+		return nil
+	})
 	if err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return err
 	}
-	defer closer.Close()
-	if len(v) != 8 {
-		return 0, fmt.Errorf("%w: the number of the last change is %d bytes long", ErrCorrupt, len(v))
-	}
-	return binary.BigEndian.Uint64(v), nil
+	d.journal = j
+	return d.journal.write(d.fs.FS, d.dir)
 }
 
 // ownDir gives the directory one spelling, since pebble tells locks within a
@@ -203,7 +314,7 @@ func ownDir(base vfs.FS, dir string, readOnly bool) (string, error) {
 		if err := makeDir(base, dir); err != nil {
 			return "", err
 		}
-	} else if _, err := base.Stat(base.PathJoin(dir, "db")); err != nil {
+	} else if _, err := base.Stat(base.PathJoin(dir, "index")); err != nil {
 		return "", err
 	}
 	if base != vfs.Default {
@@ -216,14 +327,21 @@ func ownDir(base vfs.FS, dir string, readOnly bool) (string, error) {
 	return filepath.EvalSymlinks(abs)
 }
 
-// makeDir makes dir and dir/db such that they survive a power cut.
+// makeDir makes dir and what is in it such that they survive a power cut.
 func makeDir(base vfs.FS, dir string) error {
-	db := base.PathJoin(dir, "db")
-	if _, err := base.Stat(db); err == nil {
-		return nil
+	made := false
+	for _, inside := range []string{"segments", "index"} {
+		d := base.PathJoin(dir, inside)
+		if _, err := base.Stat(d); err == nil {
+			continue
+		}
+		if err := base.MkdirAll(d, 0o700); err != nil {
+			return err
+		}
+		made = true
 	}
-	if err := base.MkdirAll(db, 0o700); err != nil {
-		return err
+	if !made {
+		return nil
 	}
 	for _, changed := range []string{base.PathDir(dir), dir} {
 		if err := syncDir(base, changed); err != nil {
@@ -241,7 +359,7 @@ func syncDir(base vfs.FS, dir string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-func (d *disk) dbDir() string { return d.fs.PathJoin(d.dir, "db") }
+func (d *disk) indexDir() string { return d.fs.PathJoin(d.dir, "index") }
 
 func (d *disk) openPebble(opts DiskOptions, readOnly bool) (db *pebble.DB, err error) {
 	// Pebble checks what it reads, but where a damaged file gets past that it
@@ -259,7 +377,6 @@ func (d *disk) openPebble(opts DiskOptions, readOnly bool) (db *pebble.DB, err e
 	}()
 	o := &pebble.Options{
 		FS:                          d.fs,
-		Lock:                        d.lock,
 		ReadOnly:                    readOnly,
 		ErrorIfNotExists:            readOnly,
 		DisableWAL:                  true,
@@ -270,7 +387,7 @@ func (d *disk) openPebble(opts DiskOptions, readOnly bool) (db *pebble.DB, err e
 		MemTableSize:                memTableSize,
 		MemTableStopWritesThreshold: 1 << 20, // commit has its own bound, which can be given up
 		L0CompactionThreshold:       4,
-		L0StopWritesThreshold:       1 << 20, // L0 holds keys and small blocks only: it is never the bottleneck
+		L0StopWritesThreshold:       1 << 20, // it is never the bottleneck
 		EventListener:               d.health.listener(d.log),
 	}
 	if o.CacheSize <= 0 {
@@ -280,18 +397,7 @@ func (d *disk) openPebble(opts DiskOptions, readOnly bool) (db *pebble.DB, err e
 		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
-	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
-		return pebble.ValueSeparationPolicy{
-			Enabled:     true,
-			MinimumSize: separateFrom,
-			// Blocks are read one by one, in the order of no key: values that
-			// lie scattered over many files cost nothing, rewriting them would.
-			// So compactions never do, and reclaim does.
-			MaxBlobReferenceDepth: 1 << 20,
-			TargetGarbageRatio:    1,
-		}
-	}
-	db, err = pebble.Open(d.dbDir(), o)
+	db, err = pebble.Open(d.indexDir(), o)
 	if pebble.IsCorruptionError(err) {
 		err = fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
@@ -309,7 +415,7 @@ func (d *disk) Close() error {
 		flushed = d.barrier(context.Background())
 	}
 	d.fs.hurry()
-	return errors.Join(flushed, d.db.Close(), d.lock.Close())
+	return errors.Join(flushed, d.segments.close(), d.db.Close(), d.lock.Close())
 }
 
 // Size implements [Store]: the bytes of all files.
@@ -318,7 +424,7 @@ func (d *disk) Size(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	defer d.running.leave()
-	return int64(d.db.Metrics().DiskSpaceUsage()), nil
+	return d.segments.total() + int64(d.db.Metrics().DiskSpaceUsage()) + d.journal.size, nil
 }
 
 // enter begins a call.

@@ -12,11 +12,11 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// checkedFile is a table or file of values, opened for reading, in which pebble
+// checkedFile is a table of the index, opened for reading, in which pebble
 // never gets to see a damaged block. It would find the damage itself, but then
-// it looks for a flipped bit, by trying, for up to a minute of processor time for a
-// block of 2 MiB, and where the value is in a file of its own it panics. So the
-// same checksum is computed here first, which costs little beside the hash of the block.
+// it looks for a flipped bit by trying, which takes long, and its background work
+// comes back to the same block without a pause. So the same checksum is computed
+// here first.
 //
 // Pebble reads these files a block at a time (data, one byte of compression, and four
 // of checksum), and otherwise only their end.
@@ -37,9 +37,7 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func isChecked(name string) bool {
-	return strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob")
-}
+func isChecked(name string) bool { return strings.HasSuffix(name, ".sst") }
 
 // Open implements vfs.FS.
 func (g *guardFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {

@@ -1,6 +1,7 @@
 package blockstore
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -10,7 +11,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	mh "github.com/multiformats/go-multihash"
 )
 
 // marked is a set of multihashes, as 64-bit fingerprints under a random seed:
@@ -25,24 +25,17 @@ func newMarked() *marked {
 	return &marked{seed: maphash.MakeSeed(), set: map[uint64]struct{}{}}
 }
 
-// add is false where h was there.
-func (m *marked) add(h mh.Multihash) bool {
-	f := maphash.Bytes(m.seed, h)
-	if _, ok := m.set[f]; ok {
-		return false
-	}
-	m.set[f] = struct{}{}
-	return true
-}
+func (m *marked) add(h string) { m.set[maphash.String(m.seed, h)] = struct{}{} }
 
-func (m *marked) has(h mh.Multihash) bool {
-	_, ok := m.set[maphash.Bytes(m.seed, h)]
+func (m *marked) has(h string) bool {
+	_, ok := m.set[maphash.String(m.seed, h)]
 	return ok
 }
 
 // shielding must be called before a writer looks whether these blocks are present,
-// and what it returns when the writer has committed why they are needed.
-func (d *disk) shielding(hashes []mh.Multihash) (done func()) {
+// and what it returns when the writer has told why they are needed: in its
+// session, or by what it committed.
+func (d *disk) shielding(hashes []string) (done func()) {
 	d.sweep.RLock()
 	d.freshMu.Lock()
 	if d.fresh != nil {
@@ -65,6 +58,11 @@ func (d *disk) setFresh(m *marked) {
 const compactFor = time.Minute
 
 // Collect implements [Store].
+//
+// Whether a kept root needs a block is in the counts, which are in the same order as the
+// blocks, so memory does not grow with the store: it takes some 20 bytes
+// for each block that open or left sessions shield, and for each that is
+// written meanwhile.
 func (d *disk) Collect(ctx context.Context, opts CollectOptions) (Collected, error) {
 	enter := d.enterWrite
 	if opts.DryRun {
@@ -78,34 +76,92 @@ func (d *disk) Collect(ctx context.Context, opts CollectOptions) (Collected, err
 		return Collected{}, err
 	}
 	defer d.collecting.give()
-
+	if !d.readOnly {
+		// A full disk is no reason not to make room: what waits stays.
+		if err := d.settle(ctx); err != nil {
+			d.log.Warn("blockstore: collecting though not everything can be written", "error", err.Error())
+		}
+	}
+	if err := d.checkKept(ctx); err != nil {
+		return Collected{}, err
+	}
 	expired, err := d.expire(ctx, opts)
 	if err != nil {
 		return Collected{}, err
 	}
 	d.setFresh(newMarked())
 	defer d.setFresh(nil)
-	needed, err := d.mark(ctx, expired)
+	shielded, err := d.shielded(ctx, expired)
 	if err != nil {
 		return Collected{}, err
 	}
-	var freed Collected
-	var last []byte
-	live := map[uint64]int64{}
-	for done := false; !done && err == nil; {
-		var c Collected
-		c, last, done, err = d.sweepPage(ctx, last, needed, live, opts.DryRun)
-		freed.Blocks += c.Blocks
-		freed.Bytes += c.Bytes
-	}
+	before, quiet := d.segments.total(), d.quiet()
+	freed, live, err := d.sweepAll(ctx, shielded, opts)
 	if err != nil || opts.DryRun {
 		return freed, err
 	}
-	moved, err := d.reclaim(ctx, live)
-	if err != nil || freed.Blocks+moved == 0 {
-		return freed, err
+	if freed.Blocks > 0 {
+		if err := d.compact(ctx); err != nil {
+			return freed, err
+		}
 	}
-	return freed, d.compact(ctx)
+	err = d.reclaim(ctx, quiet, live)
+	freed.Disk = max(0, before-d.segments.total())
+	return freed, err
+}
+
+// checkKept makes sure that the counts are whole: that nothing is freed that
+// somebody keeps, whatever has happened to the index.
+func (d *disk) checkKept(ctx context.Context) error {
+	view := d.db.NewSnapshot()
+	defer view.Close()
+	if err := checkCounts(ctx, view); err != nil {
+		return err
+	}
+	return checkLists(ctx, view)
+}
+
+func checkCounts(ctx context.Context, view pebble.Reader) error {
+	l, err := readLedger(view)
+	if err != nil {
+		return err
+	}
+	sum, n := uint64(0), 0
+	err = scan(view, []byte{kindCount}, func(_, v []byte) error {
+		var c uint64
+		if n++; n%page == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err := cutNumbers(v, &c); err != nil {
+			return err
+		}
+		sum += c
+		return nil
+	})
+	if err == nil && sum != l.counts {
+		err = fmt.Errorf("%w: the counts of what is kept add up to %d instead of %d", ErrCorrupt, sum, l.counts)
+	}
+	return err
+}
+
+// checkLists makes sure that the list of every kept root can be read.
+func checkLists(ctx context.Context, view pebble.Reader) error {
+	roots, err := keptBy(view, "")
+	if err != nil {
+		return err
+	}
+	for _, root := range roots {
+		n := 0
+		for _, err := range readManifests(view, root) {
+			if n++; n%page == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // expire drops the shields of sessions that nobody resumed in time. In a dry
@@ -123,7 +179,7 @@ func (d *disk) expire(ctx context.Context, opts CollectOptions) (expired map[str
 		if len(wrote) != 8 {
 			return fmt.Errorf("%w: the time of session %q is %d bytes long", ErrCorrupt, id, len(wrote))
 		}
-		if t := time.Unix(0, int64(binary.BigEndian.Uint64(wrote))); !d.sessions[string(id)] && !t.After(limit) {
+		if t := time.Unix(0, int64(binary.BigEndian.Uint64(wrote))); d.sessions[string(id)] == nil && !t.After(limit) {
 			expired[string(id)] = true
 		}
 		return nil
@@ -141,85 +197,137 @@ func (d *disk) expire(ctx context.Context, opts CollectOptions) (expired map[str
 	})
 }
 
-// mark is what kept roots and sessions need. Any doubt is an error.
-func (d *disk) mark(ctx context.Context, expired map[string]bool) (*marked, error) {
-	view := d.db.NewSnapshot()
-	defer view.Close()
-	needed := newMarked()
-	roots, err := keptBy(view, "")
-	if err != nil {
+// shielded is what sessions need. Any doubt is an error.
+func (d *disk) shielded(ctx context.Context, expired map[string]bool) (*marked, error) {
+	// While it is our turn no shields are on their way from a session to the index.
+	if err := d.settling.take(ctx); err != nil {
 		return nil, err
 	}
-	for _, root := range roots {
-		for k, err := range readManifests(view, root) {
-			if err == nil && ctx.Err() != nil {
-				err = ctx.Err()
-			}
-			if err != nil {
-				return nil, err
-			}
-			needed.add(k.cid.Hash())
+	defer d.settling.give()
+	needed := newMarked()
+	d.sessionsMu.Lock()
+	for _, sess := range d.sessions {
+		sess.state.Lock()
+		err := needed.addAll(sess.shields)
+		sess.state.Unlock()
+		if err != nil {
+			d.sessionsMu.Unlock()
+			return nil, err
 		}
 	}
-	err = scan(view, []byte{kindShield}, func(rest, _ []byte) error {
-		session, h, ok := cutSized(rest)
+	d.sessionsMu.Unlock()
+	err := scan(d.db, []byte{kindShield}, func(rest, hashes []byte) error {
+		session, _, ok := cutSized(rest)
 		if !ok {
 			return fmt.Errorf("%w: the index has a shield under %x", ErrCorrupt, rest)
 		}
-		if !expired[session] {
-			needed.add(h)
+		if expired[session] {
+			return nil
 		}
-		return ctx.Err()
+		return errors.Join(ctx.Err(), needed.addAll(hashes))
 	})
 	return needed, err
 }
 
-// sweepPage deletes what is not needed among the next blocks behind last, and
-// adds what stays to the bytes that are live in each file.
-func (d *disk) sweepPage(ctx context.Context, last []byte, needed *marked, live map[uint64]int64, dryRun bool) (c Collected, next []byte, done bool, err error) {
-	if ctx.Err() != nil {
-		return c, nil, false, ctx.Err()
-	}
-	entries, err := d.enumeratePage(ctx, last)
-	if err != nil || len(entries) == 0 {
-		return c, nil, true, err
-	}
-	next = entries[len(entries)-1].CID.Hash()
-	d.sweep.Lock()
-	defer d.sweep.Unlock()
-	var key []byte
-	sweep := func(b *pebble.Batch) error {
-		for _, e := range entries {
-			h := e.CID.Hash()
-			if needed.has(h) || d.fresh.has(h) {
-				live[e.file] += e.Size
-				continue
-			}
-			c.Blocks++
-			c.Bytes += e.Size
-			if dryRun {
-				continue
-			}
-			key = blockKey(key, h)
-			if err := b.DeleteSized(key, uint32(e.Size), nil); err != nil {
-				return err
-			}
+// addAll adds a list of shields.
+func (m *marked) addAll(hashes []byte) error {
+	for len(hashes) > 0 {
+		h, rest, ok := cutSized(hashes)
+		if !ok {
+			return fmt.Errorf("%w: a list of shields is malformed", ErrCorrupt)
 		}
-		return nil
+		m.add(h)
+		hashes = rest
 	}
-	if dryRun {
-		return c, next, false, sweep(nil)
-	}
-	if err := d.commit(ctx, sweep); err != nil {
-		return Collected{}, nil, false, err
-	}
-	return c, next, false, nil
+	return nil
 }
 
-// compact makes the engine drop what was deleted. Where the time doesn't
+// sweepAll deletes from the index what nobody needs, and says how many bytes of
+// each segment somebody does.
+func (d *disk) sweepAll(ctx context.Context, shielded *marked, opts CollectOptions) (freed Collected, live map[uint32]int64, err error) {
+	live = map[uint32]int64{}
+	var last string
+	for looked := int64(0); ; {
+		if opts.Progress != nil {
+			opts.Progress(looked)
+		}
+		if ctx.Err() != nil {
+			return freed, live, ctx.Err()
+		}
+		entries, err := d.enumeratePage(ctx, last)
+		if err != nil || len(entries) == 0 {
+			return freed, live, err
+		}
+		last = hashString(entries[len(entries)-1].CID)
+		looked += int64(len(entries))
+		c, err := d.sweepPage(ctx, entries, shielded, live, opts.DryRun)
+		if err != nil {
+			return freed, live, err
+		}
+		freed.Blocks += c.Blocks
+		freed.Bytes += c.Bytes
+	}
+}
+
+// sweepPage deletes what is not needed among the entries, and adds what stays
+// to the bytes that are live in each segment.
+func (d *disk) sweepPage(ctx context.Context, entries []placed, shielded *marked, live map[uint32]int64, dryRun bool) (c Collected, err error) {
+	d.sweep.Lock()
+	defer d.sweep.Unlock()
+	it, err := d.db.NewIter(&pebble.IterOptions{LowerBound: []byte{kindCount}, UpperBound: []byte{kindCount + 1}})
+	if err != nil {
+		return c, err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	var dead []string
+	var key []byte
+	for _, e := range entries {
+		h := hashString(e.CID)
+		key = append(append(key[:0], kindCount), h...)
+		kept := it.SeekGE(key) && bytes.HasPrefix(it.Key(), key)
+		if err := it.Error(); err != nil {
+			return c, indexError(err)
+		}
+		if kept || shielded.has(h) || d.fresh.has(h) {
+			live[e.place.segment] += sectionSize(e)
+			continue
+		}
+		dead = append(dead, h)
+		c.Blocks++
+		c.Bytes += e.Size
+	}
+	if dryRun || len(dead) == 0 {
+		return c, nil
+	}
+	err = d.commit(ctx, func(b *pebble.Batch) error {
+		for _, h := range dead {
+			key = blockKey(key, h)
+			if err := b.Delete(key, nil); err != nil {
+				return err
+			}
+			if _, damaged := d.damage(h); !damaged {
+				continue
+			}
+			if err := b.Delete(damageKey(h), nil); err != nil {
+				return err
+			}
+			d.damaged.Delete(h)
+		}
+		return nil
+	})
+	if err != nil {
+		return Collected{}, err
+	}
+	return c, nil
+}
+
+// sectionSize is about what an entry takes in its segment.
+func sectionSize(e placed) int64 { return e.Size + int64(e.CID.ByteLen()) + 3 }
+
+// compact makes the engine drop what was deleted, durably. Where the time doesn't
 // suffice, it goes on with that by itself.
 func (d *disk) compact(ctx context.Context) error {
-	if err := d.barrier(ctx); err != nil {
+	if err := d.indexBarrier(ctx); err != nil {
 		return err
 	}
 	trouble, unwell := d.health.now()

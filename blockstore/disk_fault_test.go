@@ -19,6 +19,9 @@ import (
 
 const home = "/home/blocks"
 
+// refusals are what a disk says when it won't.
+var refusals = []error{syscall.EIO, syscall.ENOSPC}
+
 // crashable is a file system in memory that knows what was synced.
 func crashable(t *testing.T) *vfs.MemFS {
 	t.Helper()

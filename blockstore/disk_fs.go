@@ -29,7 +29,6 @@ type health struct {
 	// for one.
 	stumbled chan error
 
-	lost     error // why the values of the flush that runs are not whole on disk
 	flushErr error // of the flush that just ended; only the listener uses it
 }
 
@@ -63,19 +62,6 @@ func (h *health) recover() {
 	}
 }
 
-// lose notes that the flush that runs must not succeed.
-func (h *health) lose(err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.lost = err
-}
-
-func (h *health) lostNow() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.lost
-}
-
 func (h *health) isFatal() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -89,7 +75,6 @@ func (h *health) listener(log *slog.Logger) *pebble.EventListener {
 		FlushEnd: func(i pebble.FlushInfo) {
 			// Err is also set when there was nothing to flush; only a flush
 			// that failed is followed by a BackgroundError of the same error.
-			h.lose(nil)
 			if h.flushErr = i.Err; i.Err == nil {
 				h.recover()
 			}
@@ -197,15 +182,11 @@ func (g *guardFS) mayMake() error {
 	return nil
 }
 
-func (g *guardFS) made(name string, cat vfs.DiskWriteCategory, f vfs.File, err error) (vfs.File, error) {
+func (g *guardFS) made(name string, f vfs.File, err error) (vfs.File, error) {
 	switch {
 	case err != nil:
 		g.failed.Store(true)
 		return nil, err
-	case strings.HasSuffix(name, ".blob"):
-		return valuesFile{f, g.health}, nil
-	case strings.HasSuffix(name, ".sst") && cat == "pebble-memtable-flush":
-		return flushedTable{f, g.health}, nil
 	case strings.Contains(name, "MANIFEST-"):
 		return manifestFile{f, g}, nil
 	default:
@@ -218,7 +199,7 @@ func (g *guardFS) Create(name string, cat vfs.DiskWriteCategory) (vfs.File, erro
 		return nil, err
 	}
 	f, err := g.FS.Create(name, cat)
-	return g.made(name, cat, f, err)
+	return g.made(name, f, err)
 }
 
 func (g *guardFS) OpenReadWrite(name string, cat vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
@@ -226,7 +207,7 @@ func (g *guardFS) OpenReadWrite(name string, cat vfs.DiskWriteCategory, opts ...
 		return nil, err
 	}
 	f, err := g.FS.OpenReadWrite(name, cat, opts...)
-	return g.made(name, cat, f, err)
+	return g.made(name, f, err)
 }
 
 func (g *guardFS) ReuseForWrite(from, to string, cat vfs.DiskWriteCategory) (vfs.File, error) {
@@ -234,7 +215,7 @@ func (g *guardFS) ReuseForWrite(from, to string, cat vfs.DiskWriteCategory) (vfs
 		return nil, err
 	}
 	f, err := g.FS.ReuseForWrite(from, to, cat)
-	return g.made(to, cat, f, err)
+	return g.made(to, f, err)
 }
 
 func (g *guardFS) Link(from, to string) error {
@@ -270,62 +251,6 @@ func (g *guardFS) RemoveAll(name string) error {
 		return nil
 	}
 	return g.FS.RemoveAll(name)
-}
-
-// valuesFile is a file of values being written. Pebble 2.1 ends the process
-// (a nil pointer) where it can't finish one, so it doesn't learn of that; instead it
-// can't finish the table that refers to the values, which it bears.
-type valuesFile struct {
-	vfs.File
-	health *health
-}
-
-func (f valuesFile) hide(err error) {
-	if err != nil {
-		f.health.lose(err)
-	}
-}
-
-func (f valuesFile) Write(p []byte) (int, error) {
-	_, err := f.File.Write(p)
-	f.hide(err)
-	return len(p), nil
-}
-
-func (f valuesFile) Preallocate(offset, length int64) error {
-	f.hide(f.File.Preallocate(offset, length))
-	return nil
-}
-
-func (f valuesFile) Sync() error     { f.hide(f.File.Sync()); return nil }
-func (f valuesFile) SyncData() error { f.hide(f.File.SyncData()); return nil }
-func (f valuesFile) Close() error    { f.hide(f.File.Close()); return nil }
-
-func (f valuesFile) SyncTo(length int64) (bool, error) {
-	full, err := f.File.SyncTo(length)
-	f.hide(err)
-	return full, nil
-}
-
-// flushedTable is the table of a flush, which pebble finishes after its
-// values. It fails where those are lost, and with it the flush.
-type flushedTable struct {
-	vfs.File
-	health *health
-}
-
-func (f flushedTable) Write(p []byte) (int, error) {
-	if err := f.health.lostNow(); err != nil {
-		return 0, err
-	}
-	return f.File.Write(p)
-}
-
-func (f flushedTable) Sync() error {
-	if err := f.health.lostNow(); err != nil {
-		return err
-	}
-	return f.File.Sync()
 }
 
 // manifestFile must not name files that may not be there after a power cut.

@@ -2,89 +2,141 @@ package blockstore
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/ipfs/go-cid"
-	mh "github.com/multiformats/go-multihash"
 )
 
-// keep records that owner wants root. The blocks must be present, and what
-// looks present here must not be swept before the record is committed.
+// keep records that owner wants root. Everything that was put is settled. The blocks must be
+// present, and what looks present here must not be swept before the record is
+// committed.
 func (d *disk) keep(ctx context.Context, owner string, root cid.Cid, all []cid.Cid) error {
 	if err := d.keeping.take(ctx); err != nil {
 		return err
 	}
 	defer d.keeping.give()
-	if err := d.commitKeep(ctx, owner, root, all); err != nil {
-		return err
-	}
-	return d.acknowledge(ctx)
-}
-
-func (d *disk) commitKeep(ctx context.Context, owner string, root cid.Cid, all []cid.Cid) error {
-	hashes := make([]mh.Multihash, len(all))
-	for i, c := range all {
-		hashes[i] = c.Hash()
-	}
-	defer d.shielding(hashes)()
-	m, err := d.present(ctx, all)
+	changed, err := d.commitKeep(ctx, owner, root, all)
 	if err != nil {
 		return err
 	}
-	return d.commit(ctx, func(b *pebble.Batch) error {
+	return d.acknowledge(ctx, changed, "+", keptRoot{owner, root})
+}
+
+func (d *disk) commitKeep(ctx context.Context, owner string, root cid.Cid, all []cid.Cid) (changed bool, err error) {
+	hashes := make([]string, len(all))
+	for i, c := range all {
+		hashes[i] = hashString(c)
+	}
+	defer d.shielding(hashes)()
+	m, list, err := d.present(ctx, all)
+	if err != nil {
+		return false, err
+	}
+	err = d.commit(ctx, func(b *pebble.Batch) error {
+		told, had, err := d.listsOf(owner, root)
+		if err != nil || slices.Contains(told, m.digest) {
+			return err
+		}
+		changed = true
 		if err := m.write(d, b, root); err != nil {
 			return err
 		}
-		if err := b.Set(ownerKey(owner, root), nil, nil); err != nil {
+		if err := b.Set(ownerKey(owner, root), encodeLists(append(told, m.digest)), nil); err != nil {
 			return err
 		}
 		if err := b.Set(rootKey(root, owner), nil, nil); err != nil {
 			return err
 		}
-		return d.countChange(b)
+		return d.count(b, owner, func(r *recount, number uint32) error {
+			r.ledger.changes++
+			if !had {
+				if err := r.roots(number, true); err != nil {
+					return err
+				}
+			}
+			return r.add(number, [][]kept{list})
+		})
 	})
+	return changed, err
+}
+
+// count changes what is counted for an owner.
+func (d *disk) count(b *pebble.Batch, owner string, change func(*recount, uint32) error) error {
+	r, err := d.newRecount(b)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	number, err := r.number(owner)
+	if err != nil {
+		return err
+	}
+	if err := change(r, number); err != nil {
+		return err
+	}
+	return r.write()
+}
+
+// listsOf is the digests of what the owner told about root, and whether it keeps it at all.
+func (d *disk) listsOf(owner string, root cid.Cid) (told []list, had bool, err error) {
+	v, closer, err := d.db.Get(ownerKey(owner, root))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, indexError(err)
+	}
+	defer closer.Close()
+	told, err = decodeLists(v)
+	return told, true, err
+}
+
+func encodeLists(told []list) (v []byte) {
+	for _, l := range told {
+		v = append(v, l[:]...)
+	}
+	return v
+}
+
+func decodeLists(v []byte) (told []list, err error) {
+	if len(v)%len(list{}) != 0 {
+		return nil, fmt.Errorf("%w: the index has a list of lists of %d bytes", ErrCorrupt, len(v))
+	}
+	for l := range slices.Chunk(v, len(list{})) {
+		told = append(told, list(l))
+	}
+	return told, nil
 }
 
 // present makes the list of all, or says which one is missing.
-func (d *disk) present(ctx context.Context, all []cid.Cid) (*manifest, error) {
-	l, err := d.newLooker(d.db)
+func (d *disk) present(ctx context.Context, all []cid.Cid) (*manifest, []kept, error) {
+	infos, err := d.infos(ctx, all)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer l.it.Close()
-	m := &manifest{}
-	for i, c := range all {
-		if i%page == 0 && ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		info, err := l.info(c)
-		if err != nil {
-			return nil, err
-		}
+	m, list := &manifest{}, make([]kept, len(all))
+	for i, info := range infos {
 		if !info.Present {
-			return nil, notFound(c)
+			return nil, nil, notFound(info.CID)
 		}
-		m.add(c, info.Size)
+		m.add(info.CID, info.Size)
+		list[i] = kept{info.CID, info.Size}
 	}
-	return m, nil
+	m.finish()
+	return m, list, nil
 }
 
-// countChange belongs into every batch that changes what is kept; acknowledge
-// follows once it is committed. The caller has the keeping turn.
-func (d *disk) countChange(b *pebble.Batch) error {
-	return b.Set(keyChanges, binary.BigEndian.AppendUint64(nil, d.changes+1), nil)
-}
-
-func (d *disk) acknowledge(ctx context.Context) error {
-	d.changes++
-	if err := d.barrier(ctx); err != nil {
+// acknowledge ends a change to what is kept: it is durable, and in the journal.
+// What has not changed may still be on its way to the disk.
+func (d *disk) acknowledge(ctx context.Context, changed bool, sign string, k keptRoot) error {
+	if err := d.indexBarrier(ctx); err != nil || !changed {
 		return err
 	}
-	return writeLedger(d.fs.FS, d.dir, d.changes)
+	return d.journal.record(d.fs.FS, d.dir, sign, k)
 }
 
 // Release implements [Store].
@@ -100,43 +152,137 @@ func (d *disk) Release(ctx context.Context, owner string, root cid.Cid) error {
 		return err
 	}
 	defer d.keeping.give()
-	owners, err := d.owners(root)
-	if err != nil {
+	// Where it is not kept, it may have been released by a call whose barrier failed.
+	if err := d.handOver(ctx, owner, root); err != nil {
 		return err
 	}
-	if !owners[owner] {
-		// It may have been released by a call whose barrier failed.
-		return d.barrier(ctx)
-	}
-	err = d.commit(ctx, func(b *pebble.Batch) error {
-		if err := b.Delete(ownerKey(owner, root), nil); err != nil {
-			return err
-		}
-		if err := b.Delete(rootKey(root, owner), nil); err != nil {
-			return err
-		}
-		if len(owners) == 1 {
-			p := manifestPrefix(root)
-			if err := b.DeleteRange(p, after(p), nil); err != nil {
-				return err
-			}
-		}
-		return d.countChange(b)
+	changed := false
+	err := d.commit(ctx, func(b *pebble.Batch) (err error) {
+		changed, err = d.release(ctx, b, owner, root)
+		return err
 	})
 	if err != nil {
 		return err
 	}
-	return d.acknowledge(ctx)
+	return d.acknowledge(ctx, changed, "-", keptRoot{owner, root})
 }
 
-// owners is who keeps root.
-func (d *disk) owners(root cid.Cid) (map[string]bool, error) {
-	owners := map[string]bool{}
-	err := scan(d.db, rootPrefix(root), func(rest, _ []byte) error {
-		owners[string(rest)] = true
-		return nil
+func (d *disk) release(ctx context.Context, b *pebble.Batch, owner string, root cid.Cid) (changed bool, err error) {
+	told, had, err := d.listsOf(owner, root)
+	if err != nil || !had {
+		return false, err
+	}
+	_, others, err := d.listsOfOthers(owner, root)
+	if err != nil {
+		return false, err
+	}
+	if err := errors.Join(b.Delete(ownerKey(owner, root), nil), b.Delete(rootKey(root, owner), nil)); err != nil {
+		return false, err
+	}
+	for _, l := range told {
+		if p := append(manifestPrefix(root), l[:]...); !others[l] {
+			if err := b.DeleteRange(p, after(p), nil); err != nil {
+				return false, err
+			}
+		}
+	}
+	err = d.count(b, owner, func(r *recount, number uint32) error {
+		r.ledger.changes++
+		entries, err := d.readAll(ctx, root, told)
+		if err != nil {
+			return err
+		}
+		if err := r.remove(number, entries); err != nil {
+			return err
+		}
+		return r.roots(number, false)
 	})
-	return owners, err
+	return true, err
+}
+
+// readAll is the entries of lists under root.
+func (d *disk) readAll(ctx context.Context, root cid.Cid, lists []list) (all [][]kept, err error) {
+	for _, l := range lists {
+		entries, err := collectList(ctx, readManifest(d.db, root, l))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, entries)
+	}
+	return all, nil
+}
+
+func collectList(ctx context.Context, entries iter.Seq2[kept, error]) (all []kept, err error) {
+	for k, err := range entries {
+		if err != nil {
+			return nil, err
+		}
+		if len(all)%page == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		all = append(all, k)
+	}
+	return all, nil
+}
+
+// handOver gives the lists that only this owner told about root to another who
+// keeps it, if there is one: whoever keeps a root keeps all that anybody said is under it.
+func (d *disk) handOver(ctx context.Context, owner string, root cid.Cid) error {
+	return d.commit(ctx, func(b *pebble.Batch) error {
+		told, _, err := d.listsOf(owner, root)
+		if err != nil {
+			return err
+		}
+		heir, others, err := d.listsOfOthers(owner, root)
+		if err != nil || heir == "" {
+			return err
+		}
+		theirs, _, err := d.listsOf(heir, root)
+		if err != nil {
+			return err
+		}
+		only := slices.DeleteFunc(told, func(l list) bool { return others[l] })
+		if len(only) == 0 {
+			return nil
+		}
+		if err := b.Set(ownerKey(heir, root), encodeLists(append(theirs, only...)), nil); err != nil {
+			return err
+		}
+		return d.count(b, heir, func(r *recount, number uint32) error {
+			entries, err := d.readAll(ctx, root, only)
+			if err != nil {
+				return err
+			}
+			return r.add(number, entries)
+		})
+	})
+}
+
+// listsOfOthers is the lists under root that other owners told, and one of these owners.
+func (d *disk) listsOfOthers(owner string, root cid.Cid) (other string, lists map[list]bool, err error) {
+	holders, lists, err := d.holders(root, owner)
+	if len(holders) > 0 {
+		other = holders[0]
+	}
+	return other, lists, err
+}
+
+// holders is who keeps root, and the lists that they told.
+func (d *disk) holders(root cid.Cid, but ...string) (owners []string, lists map[list]bool, err error) {
+	lists = map[list]bool{}
+	err = scan(d.db, rootPrefix(root), func(rest, _ []byte) error {
+		owner := string(rest)
+		if slices.Contains(but, owner) {
+			return nil
+		}
+		owners = append(owners, owner)
+		told, _, err := d.listsOf(owner, root)
+		for _, l := range told {
+			lists[l] = true
+		}
+		return err
+	})
+	return owners, lists, err
 }
 
 // scan calls f with what follows prefix in each key that begins with it, and the value.
@@ -147,7 +293,7 @@ func scan(r pebble.Reader, prefix []byte, f func(rest, value []byte) error) (err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
 	for ok := it.First(); ok; ok = it.Next() {
-		v, err := value(it)
+		v, err := it.ValueAndErr()
 		if err != nil {
 			return indexError(err)
 		}
@@ -235,24 +381,69 @@ func (d *disk) Usage(ctx context.Context, owner string) (Usage, error) {
 	defer d.running.leave()
 	view := d.db.NewSnapshot()
 	defer view.Close()
-	roots, err := keptBy(view, owner)
+	number := uint64(everybody)
+	if owner != "" {
+		if err := readNumbers(view, numberKey(owner), &number); err != nil || number == everybody {
+			return Usage{}, err
+		}
+	}
+	t, err := readTally(view, uint32(number))
+	u := Usage{Roots: int(t.roots), Blocks: int64(t.blocks), Bytes: int64(t.bytes), UniqueBytes: int64(t.uniqueBytes)}
+	if err == nil && owner == "" {
+		var roots []cid.Cid
+		roots, err = keptBy(view, "")
+		u.Roots = len(roots)
+	}
+	return u, err
+}
+
+// RootUsage implements [Store].
+func (d *disk) RootUsage(ctx context.Context, root cid.Cid) (Usage, error) {
+	if err := d.enter(ctx); err != nil {
+		return Usage{}, err
+	}
+	defer d.running.leave()
+	view := d.db.NewSnapshot()
+	defer view.Close()
+	owners, _, err := d.holders(root)
 	if err != nil {
 		return Usage{}, err
 	}
-	u := Usage{Roots: len(roots)}
-	seen := newMarked()
-	for _, root := range roots {
-		for k, err := range readManifests(view, root) {
-			if err == nil && ctx.Err() != nil {
-				err = ctx.Err()
-			}
-			if err != nil {
-				return Usage{}, err
-			}
-			if _, ok := identity(k.cid); !ok && seen.add(k.cid.Hash()) {
-				u.Blocks++
-				u.Bytes += k.size
-			}
+	if len(owners) == 0 {
+		return Usage{}, notFound(root)
+	}
+	all, err := collectList(ctx, readManifests(view, root))
+	if err != nil {
+		return Usage{}, err
+	}
+	holders := uint64(0) // lists of this root, each once for each owner who told it
+	for _, owner := range owners {
+		told, _, err := d.listsOf(owner, root)
+		if err != nil {
+			return Usage{}, err
+		}
+		holders += uint64(len(told))
+	}
+	it, err := view.NewIter(&pebble.IterOptions{LowerBound: []byte{kindCount}, UpperBound: []byte{kindCount + 1}})
+	if err != nil {
+		return Usage{}, err
+	}
+	defer it.Close()
+	u := Usage{Roots: 1}
+	var found []count
+	var key []byte
+	for _, k := range distinct(all) {
+		if found, key, err = countsOf(it, hashString(k.cid), found[:0], key); err != nil {
+			return Usage{}, err
+		}
+		n := uint64(0)
+		for _, c := range found {
+			n += c.n
+		}
+		u.Blocks++
+		u.Bytes += k.size
+		if n <= holders {
+			u.UniqueBytes += k.size
 		}
 	}
 	return u, nil

@@ -4,34 +4,45 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/ipfs/go-cid"
-	mh "github.com/multiformats/go-multihash"
 )
 
-// The keys in the database. Strings of arbitrary content have their length in
-// front, so that none is the beginning of another.
+// The keys in the index. Strings of arbitrary content have their length in
+// front, so that none is the beginning of another; numbers are uvarints, in keys four bytes, big-endian.
 //
-//	b multihash                  -> the block's bytes
-//	m root digest chunk          -> manifest of a kept root, see manifest.go
-//	o owner root                 -> "" (owner keeps root)
+//	b multihash                  -> segment, offset, size: where the block's bytes are
+//	s segment                    -> how many of its bytes are on stable storage and told of above
+//	q multihash                  -> Unix seconds, reason: the block was found damaged
+//	m root digest chunk          -> list of what is kept under a root, see manifest.go
+//	o owner root                 -> digests (16 bytes each) of the lists that owner told for root
 //	r root owner                 -> "" (the same, to be asked the other way)
-//	x session multihash          -> "" (session shields block)
+//	i owner                      -> number that stands for the owner
+//	c multihash number           -> how many of the owner's lists the block is in, see refs.go
+//	u number                     -> what the owner keeps, see refs.go; number 0: all owners
+//	x session n                  -> (uvarint length, multihash)… that the session shields
 //	t session                    -> when the session last wrote: Unix nanoseconds, 8 bytes
-//	g                            -> number of the last change to what is kept, 8 bytes
-//
-// There is no key for a block's size: the engine knows the length of a value
-// that it has put in a file of its own without reading it.
+//	v                            -> where an interrupted verification goes on, see disk_verify.go
+//	g                            -> changes to what is kept, entries under c (sum of counts), owners numbered
 const (
 	kindBlock    = 'b'
+	kindSegment  = 's'
+	kindDamage   = 'q'
 	kindManifest = 'm'
 	kindOwner    = 'o'
 	kindRoot     = 'r'
+	kindNumber   = 'i'
+	kindCount    = 'c'
+	kindUsage    = 'u'
 	kindShield   = 'x'
 	kindTime     = 't'
 )
 
-var keyChanges = []byte{'g'}
+var (
+	keyLedger = []byte{'g'}
+	keyVerify = []byte{'v'}
+)
 
 func appendSized(k []byte, s string) []byte {
 	k = binary.AppendUvarint(k, uint64(len(s)))
@@ -47,7 +58,48 @@ func cutSized(k []byte) (s string, rest []byte, ok bool) {
 	return string(k[w : w+int(n)]), k[w+int(n):], true
 }
 
-func blockKey(k []byte, h mh.Multihash) []byte { return append(append(k[:0], kindBlock), h...) }
+// appendNumbers and cutNumbers are the values that consist of uvarints.
+func appendNumbers(v []byte, ns ...uint64) []byte {
+	for _, n := range ns {
+		v = binary.AppendUvarint(v, n)
+	}
+	return v
+}
+
+func cutNumbers(v []byte, ns ...*uint64) error {
+	for _, n := range ns {
+		var w int
+		if *n, w = binary.Uvarint(v); w <= 0 {
+			return fmt.Errorf("%w: malformed numbers in the index", ErrCorrupt)
+		}
+		v = v[w:]
+	}
+	if len(v) != 0 {
+		return fmt.Errorf("%w: %d bytes too many in the index", ErrCorrupt, len(v))
+	}
+	return nil
+}
+
+func blockKey(k []byte, h string) []byte { return append(append(k[:0], kindBlock), h...) }
+
+func (p place) encode(v []byte) []byte {
+	return appendNumbers(v[:0], uint64(p.segment), uint64(p.offset), uint64(p.size))
+}
+
+func parsePlace(v []byte) (place, error) {
+	var segment, offset, size uint64
+	err := cutNumbers(v, &segment, &offset, &size)
+	if err == nil && (segment == 0 || segment > 1<<32-1 || offset > 1<<62 || size > MaxBlockSize) {
+		err = fmt.Errorf("%w: the index has a block of %d bytes at %d in segment %d", ErrCorrupt, size, offset, segment)
+	}
+	return place{uint32(segment), int64(offset), int64(size)}, err
+}
+
+func segmentKey(id uint32) []byte { return binary.BigEndian.AppendUint32([]byte{kindSegment}, id) }
+
+func segmentID(rest []byte) uint32 { return binary.BigEndian.Uint32(rest) }
+
+func damageKey(h string) []byte { return append([]byte{kindDamage}, h...) }
 
 func ownerPrefix(owner string) []byte { return appendSized([]byte{kindOwner}, owner) }
 
@@ -59,9 +111,25 @@ func rootPrefix(root cid.Cid) []byte { return appendSized([]byte{kindRoot}, root
 
 func rootKey(root cid.Cid, owner string) []byte { return append(rootPrefix(root), owner...) }
 
+func numberKey(owner string) []byte { return append([]byte{kindNumber}, owner...) }
+
+func countKey(k []byte, h string, number uint32) []byte {
+	return binary.BigEndian.AppendUint32(append(append(k[:0], kindCount), h...), number)
+}
+
+func usageKey(number uint32) []byte { return binary.BigEndian.AppendUint32([]byte{kindUsage}, number) }
+
 func shieldPrefix(session string) []byte { return appendSized([]byte{kindShield}, session) }
 
+func shieldKey(session string, n uint32) []byte {
+	return binary.BigEndian.AppendUint32(shieldPrefix(session), n)
+}
+
 func timeKey(session string) []byte { return append([]byte{kindTime}, session...) }
+
+func timeValue() []byte {
+	return binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixNano()))
+}
 
 // after is the first key behind all that begin with prefix.
 func after(prefix []byte) []byte {
@@ -74,12 +142,12 @@ func after(prefix []byte) []byte {
 	return nil
 }
 
-func cursorAt(h []byte) Cursor { return Cursor(base64.RawURLEncoding.EncodeToString(h)) }
+func cursorAt(h string) Cursor { return Cursor(base64.RawURLEncoding.EncodeToString([]byte(h))) }
 
-func (c Cursor) multihash() ([]byte, error) {
+func (c Cursor) multihash() (string, error) {
 	h, err := base64.RawURLEncoding.DecodeString(string(c))
 	if err != nil {
-		return nil, fmt.Errorf("%w: not a cursor of this store: %q", ErrRefused, string(c))
+		return "", fmt.Errorf("%w: not a cursor of this store: %q", ErrRefused, string(c))
 	}
-	return h, nil
+	return string(h), nil
 }

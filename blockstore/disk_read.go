@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"iter"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -28,7 +30,10 @@ func (d *disk) Get(ctx context.Context, c cid.Cid) (Block, error) {
 		return Block{}, err
 	}
 	defer d.running.leave()
-	data, err := d.read(c)
+	if reason, damaged := d.damage(hashString(c)); damaged {
+		return Block{}, &BlockError{CID: c, Kind: ErrCorrupt, Err: errors.New(reason)}
+	}
+	data, p, err := d.read(hashString(c))
 	var b Block
 	if err == nil {
 		b, err = CheckBlock(c, data)
@@ -36,45 +41,54 @@ func (d *disk) Get(ctx context.Context, c cid.Cid) (Block, error) {
 		err = readError(c, err)
 	}
 	if errors.Is(err, ErrCorrupt) {
-		d.damaged.Store(string(c.Hash()), nil)
+		d.quarantine(ctx, c, p, err)
 	}
 	return b, err
 }
 
-// read is the stored bytes, unchecked.
-func (d *disk) read(c cid.Cid) (data []byte, err error) {
-	l, err := d.newLooker(d.db)
-	if err != nil {
-		return nil, err
+// errAbsent says that the index does not have the block.
+var errAbsent = errors.New("absent")
+
+// read is the stored bytes, unchecked, and where they were. A collection may
+// move them while we look.
+func (d *disk) read(h string) (data []byte, p place, err error) {
+	for before := (place{}); ; before = p {
+		if p, err = d.place(h); err != nil {
+			return nil, place{}, err
+		}
+		data, err = d.segments.read(p)
+		switch {
+		case err == nil:
+			return data, p, nil
+		case errors.Is(err, fs.ErrNotExist) && p != before:
+			continue
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return nil, p, fmt.Errorf("%w: %d bytes at %d of %s are gone: %w", ErrCorrupt, p.size, p.offset, segmentName(p.segment), err)
+		default:
+			return nil, p, err
+		}
 	}
-	defer func() { err = errors.Join(err, l.it.Close()) }()
-	_, present, err := l.look(c.Hash())
-	if err != nil {
-		return nil, err
-	}
-	if !present {
-		return nil, pebble.ErrNotFound
-	}
-	v, err := value(l.it)
-	return bytes.Clone(v), err
 }
 
-// value is the value at the iterator. Pebble 2.1 panics where it finds the end
-// of a file of values damaged (cockroachdb/pebble issue 5127), but has let go of
-// everything by then, so that the iterator can be closed. For the same reason
-// nothing but this may read such files: see reclaim, and for other damage checkedFile.
-func value(it *pebble.Iterator) (v []byte, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			v, err = nil, fmt.Errorf("%w: a damaged file: %v", ErrCorrupt, r)
-		}
-	}()
-	return it.ValueAndErr()
+// place is where a block's bytes are.
+func (d *disk) place(h string) (place, error) {
+	if p, ok := d.waitingPlace(h); ok {
+		return p, nil
+	}
+	v, closer, err := d.db.Get(blockKey(nil, h))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return place{}, errAbsent
+	}
+	if err != nil {
+		return place{}, err
+	}
+	defer closer.Close()
+	return parsePlace(v)
 }
 
 func readError(c cid.Cid, err error) error {
 	switch {
-	case errors.Is(err, pebble.ErrNotFound):
+	case errors.Is(err, errAbsent):
 		return notFound(c)
 	case errors.Is(err, ErrCorrupt) || pebble.IsCorruptionError(err):
 		return &BlockError{CID: c, Kind: ErrCorrupt, Err: err}
@@ -99,42 +113,72 @@ func getMany(ctx context.Context, g Getter, cids []cid.Cid) iter.Seq2[Block, err
 	}
 }
 
-// looker looks for blocks without reading them.
+// looker looks for many blocks without reading them.
 type looker struct {
-	it  *pebble.Iterator
-	key []byte
+	d    *disk
+	it   *pebble.Iterator
+	told uint64 // settlings that the iterator sees
+	key  []byte
 }
 
-func (d *disk) newLooker(r pebble.Reader) (*looker, error) {
-	it, err := r.NewIter(&pebble.IterOptions{
+func (d *disk) newLooker() (*looker, error) {
+	l := &looker{d: d}
+	return l, l.renew()
+}
+
+func (l *looker) renew() (err error) {
+	if l.it != nil {
+		l.it.Close()
+	}
+	l.told = l.d.told.Load()
+	l.it, err = l.d.db.NewIter(&pebble.IterOptions{
 		LowerBound: []byte{kindBlock}, UpperBound: []byte{kindBlock + 1}, UseL6Filters: true,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &looker{it: it}, nil
+	return err
 }
 
-// look tells whether the block is there. It is only ever asked about what is stored
-// under its hash, not about identity CIDs.
-func (l *looker) look(h mh.Multihash) (size int64, present bool, err error) {
-	l.key = blockKey(l.key, h)
-	if !l.it.SeekPrefixGE(l.key) {
-		return 0, false, l.it.Error()
+func (l *looker) close() {
+	if l.it != nil {
+		l.it.Close()
 	}
-	v := l.it.LazyValue()
-	return int64(v.Len()), true, nil
+}
+
+// look tells where the block is. One that was found damaged is not there. It is
+// only ever asked about what is stored under its hash, not about identity CIDs.
+func (l *looker) look(h string) (p place, present bool, err error) {
+	if _, damaged := l.d.damage(h); damaged {
+		return place{}, false, nil
+	}
+	if p, ok := l.d.waitingPlace(h); ok {
+		return p, true, nil
+	}
+	l.key = blockKey(l.key, h)
+	for !l.it.SeekPrefixGE(l.key) {
+		if err := l.it.Error(); err != nil || l.told == l.d.told.Load() {
+			return place{}, false, err
+		}
+		// It may have ceased to wait after the iterator's view was taken.
+		if err := l.renew(); err != nil {
+			return place{}, false, err
+		}
+	}
+	v, err := l.it.ValueAndErr()
+	if err != nil {
+		return place{}, false, err
+	}
+	p, err = parsePlace(v)
+	return p, err == nil, err
 }
 
 func (l *looker) info(c cid.Cid) (Info, error) {
 	if b, ok := identity(c); ok {
 		return Info{CID: c, Present: true, Size: int64(b.Size())}, nil
 	}
-	size, present, err := l.look(c.Hash())
+	p, present, err := l.look(hashString(c))
 	if err != nil {
 		return Info{}, readError(c, err)
 	}
-	return Info{CID: c, Present: present, Size: size}, nil
+	return Info{CID: c, Present: present, Size: p.size}, nil
 }
 
 // Stat implements [Store].
@@ -143,18 +187,24 @@ func (d *disk) Stat(ctx context.Context, cids []cid.Cid) ([]Info, error) {
 		return nil, err
 	}
 	defer d.running.leave()
-	l, err := d.newLooker(d.db)
+	for _, c := range cids {
+		if err := CheckCID(c); err != nil {
+			return nil, err
+		}
+	}
+	return d.infos(ctx, cids)
+}
+
+func (d *disk) infos(ctx context.Context, cids []cid.Cid) ([]Info, error) {
+	l, err := d.newLooker()
 	if err != nil {
 		return nil, err
 	}
-	defer l.it.Close()
+	defer l.close()
 	infos := make([]Info, 0, len(cids))
 	for i, c := range cids {
 		if i%page == 0 && ctx.Err() != nil {
 			return nil, ctx.Err()
-		}
-		if err := CheckCID(c); err != nil {
-			return nil, err
 		}
 		info, err := l.info(c)
 		if err != nil {
@@ -169,21 +219,30 @@ func (d *disk) Stat(ctx context.Context, cids []cid.Cid) ([]Info, error) {
 func (d *disk) Enumerate(ctx context.Context, cur Cursor) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		last, err := cur.multihash()
+		if err == nil {
+			if err = d.enter(ctx); err == nil {
+				err = d.settleForReading(ctx)
+				d.running.leave()
+			}
+		}
 		for err == nil {
 			var entries []placed
 			if entries, err = d.enumeratePage(ctx, last); len(entries) == 0 {
 				break
 			}
 			for _, e := range entries {
-				if err := ctx.Err(); err != nil {
+				if ctx.Err() != nil {
 					yield(Entry{}, ctx.Err())
 					return
+				}
+				if _, damaged := d.damage(hashString(e.CID)); damaged {
+					continue
 				}
 				if !yield(e.Entry, nil) {
 					return
 				}
 			}
-			last = entries[len(entries)-1].CID.Hash()
+			last = hashString(entries[len(entries)-1].CID)
 		}
 		if err != nil {
 			yield(Entry{}, err)
@@ -191,14 +250,25 @@ func (d *disk) Enumerate(ctx context.Context, cur Cursor) iter.Seq2[Entry, error
 	}
 }
 
-// placed is an entry, and which file the value has to itself and others.
-type placed struct {
-	Entry
-	file uint64 // 0 where the value lies in the index
+// settleForReading makes the index tell of everything that was put until now.
+func (d *disk) settleForReading(ctx context.Context) error {
+	d.waitingMu.RLock()
+	n := len(d.waiting.next) + len(d.waiting.now)
+	d.waitingMu.RUnlock()
+	if n == 0 {
+		return nil
+	}
+	return d.settle(ctx)
 }
 
-// enumeratePage is the entries behind last; none, without an error, at the end.
-func (d *disk) enumeratePage(ctx context.Context, last []byte) (entries []placed, err error) {
+// placed is an entry, and where its bytes are.
+type placed struct {
+	Entry
+	place place
+}
+
+// enumeratePage is the index's entries behind last; none, without an error, at the end.
+func (d *disk) enumeratePage(ctx context.Context, last string) (entries []placed, err error) {
 	if err := d.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -210,18 +280,21 @@ func (d *disk) enumeratePage(ctx context.Context, last []byte) (entries []placed
 	defer func() { err = errors.Join(err, it.Close()) }()
 	for ok := it.First(); ok && len(entries) < page; ok = it.Next() {
 		h := mh.Multihash(bytes.Clone(it.Key()[1:]))
-		if len(last) > 0 && bytes.Equal(h, last) {
+		if last != "" && string(h) == last {
 			continue
 		}
 		if _, err := mh.Decode(h); err != nil {
 			return nil, fmt.Errorf("%w: the index has a block under %x: %w", ErrCorrupt, []byte(h), err)
 		}
-		v := it.LazyValue()
-		e := placed{Entry: Entry{CID: cid.NewCidV1(cid.Raw, h), Size: int64(v.Len()), Next: cursorAt(h)}}
-		if v.Fetcher != nil {
-			e.file = uint64(v.Fetcher.BlobFileID)
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return nil, indexError(err)
 		}
-		entries = append(entries, e)
+		p, err := parsePlace(v)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, placed{Entry{CID: cid.NewCidV1(cid.Raw, h), Size: p.size, Next: cursorAt(string(h))}, p})
 	}
 	if err := it.Error(); err != nil {
 		return nil, indexError(err)

@@ -2,113 +2,174 @@ package blockstore
 
 import (
 	"context"
-	"strconv"
-	"strings"
+	"errors"
+	"io"
 
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// Values that lie in files of their own are given back a file at a time, when
-// nothing in it is needed. So what is left in a file that is mostly garbage
-// moves to a new one first; likewise what is in very many very small files, which
-// frequent syncs leave behind.
-//
-// Pebble could do this in the background, but would end the process where it
-// met a damaged value (see value). Here every block that moves is checked, and
-// what is damaged stays where it is.
-const (
-	mostGarbage  = 0.25 // of a file, above which it is rewritten
-	smallFile    = 1 << 20
-	tooManySmall = 64
-)
+// Space comes back a segment at a time: one that nobody needs anything of is
+// deleted, and what is left in one that is mostly garbage moves to the active segment
+// first. Whatever deletes has the index on stable storage before, so that no crash
+// brings back an entry for bytes that are gone.
 
-// reclaim moves what is worth moving, given the bytes in use in each file.
-func (d *disk) reclaim(ctx context.Context, live map[uint64]int64) (moved int64, err error) {
-	sparse, err := d.sparse(live)
-	if err != nil || len(sparse) == 0 {
-		return 0, err
-	}
-	var last []byte
-	for {
-		if err := ctx.Err(); err != nil {
-			return moved, err
-		}
-		entries, err := d.enumeratePage(ctx, last)
-		if err != nil || len(entries) == 0 {
-			return moved, err
-		}
-		last = entries[len(entries)-1].CID.Hash()
-		var batch []Block
-		bytes := 0
-		for i, e := range entries {
-			if sparse[e.file] {
-				b, err := d.Get(ctx, e.CID)
-				if ctx.Err() != nil {
-					return moved, ctx.Err()
-				}
-				if err != nil {
-					d.log.Warn("blockstore: a damaged block stays where it is", "error", err)
-				} else {
-					batch = append(batch, b)
-					bytes += b.Size()
-				}
-			}
-			if bytes >= batchBytes || i == len(entries)-1 {
-				if err := d.rewrite(ctx, batch); err != nil {
-					return moved, err
-				}
-				moved += int64(len(batch))
-				batch, bytes = nil, 0
-			}
+// mostGarbage is the part of a segment above which it is rewritten.
+const mostGarbage = 0.25
+
+// quiet is the segments all of which the index has been told of, with their
+// sizes. Only those that are the same after a sweep are known by it.
+func (d *disk) quiet() map[uint32]int64 {
+	d.waitingMu.RLock()
+	defer d.waitingMu.RUnlock()
+	quiet := map[uint32]int64{}
+	for id, length := range d.durable {
+		if size, ok := d.segments.size(id); ok && size == length {
+			quiet[id] = size
 		}
 	}
+	return quiet
 }
 
-// rewrite writes blocks that are there once more. Only Collect deletes
-// blocks, and it is what runs.
-func (d *disk) rewrite(ctx context.Context, blks []Block) error {
-	return d.commit(ctx, func(b *pebble.Batch) error {
-		var key []byte
-		for _, blk := range blks {
-			key = blockKey(key, blk.cid.Hash())
-			if err := b.Set(key, blk.data, nil); err != nil {
+// reclaim gives back what is worth it, given the segments that were quiet before
+// the sweep, and the bytes in use in each that it found.
+func (d *disk) reclaim(ctx context.Context, quiet, live map[uint32]int64) error {
+	for _, id := range d.segments.ids() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if quiet[id] == 0 {
+			continue
+		}
+		size, worth, err := d.worthIt(ctx, id, quiet[id], live[id])
+		if err != nil {
+			return err
+		}
+		if !worth {
+			continue
+		}
+		if live[id] > 0 {
+			whole, err := d.moveOut(ctx, id, size)
+			if err != nil {
 				return err
 			}
+			if !whole {
+				continue
+			}
 		}
-		return nil
-	})
+		if err := d.dropSegment(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// sparse is the files worth rewriting. Values that are not in a file of their
-// own count for file 0, which is none.
-func (d *disk) sparse(live map[uint64]int64) (map[uint64]bool, error) {
-	names, err := d.fs.List(d.dbDir())
+// worthIt tells whether enough of a segment is garbage, and sees to it that it
+// is appended to no more.
+func (d *disk) worthIt(ctx context.Context, id uint32, size, live int64) (int64, bool, error) {
+	garbage := size - int64(len(segmentHeader)) - live
+	if garbage <= 0 || float64(garbage) < float64(size)*mostGarbage {
+		return size, false, nil
+	}
+	if err := d.writing.take(ctx); err != nil {
+		return 0, false, err
+	}
+	defer d.writing.give()
+	if now, _ := d.segments.size(id); now != size {
+		return size, false, nil // written to meanwhile
+	}
+	if d.segments.active != nil && d.segments.active.id == id {
+		d.segments.retire()
+	}
+	return size, true, nil
+}
+
+// moveOut appends what the index has in a segment once more. Damaged blocks
+// stay where they are, and with them the segment: whole is false then.
+func (d *disk) moveOut(ctx context.Context, id uint32, size int64) (whole bool, err error) {
+	f, err := d.segments.use(id)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	sparse := map[uint64]bool{}
-	var small []uint64
-	for _, name := range names {
-		number, isBlob := strings.CutSuffix(name, ".blob")
-		file, err := strconv.ParseUint(number, 10, 64)
-		if !isBlob || err != nil || live[file] == 0 {
-			continue // not a file of values, or all of it goes by itself
+	defer d.segments.done(f)
+	r := readSections(f, id, int64(len(segmentHeader)), size)
+	var batch []Block
+	var from []place
+	bytes := 0
+	whole = true
+	flush := func() error {
+		err := d.move(ctx, batch, from)
+		batch, from, bytes = batch[:0], from[:0], 0
+		return err
+	}
+	for {
+		s, err := r.next()
+		if err == io.EOF {
+			return whole, flush()
 		}
-		info, err := d.fs.Stat(d.fs.PathJoin(d.dbDir(), name))
+		if errors.Is(err, errFraming) {
+			d.log.Warn("blockstore: a damaged segment stays where it is", "segment", segmentName(id), "error", err.Error())
+			return false, flush()
+		}
 		if err != nil {
-			continue // gone meanwhile
+			return false, err
 		}
-		if info.Size() < smallFile {
-			small = append(small, file)
+		if now, err := d.place(hashString(s.cid)); errors.Is(err, errAbsent) || err == nil && now != s.place {
+			continue
+		} else if err != nil {
+			return false, err
 		}
-		if float64(live[file]) < float64(info.Size())*(1-mostGarbage) {
-			sparse[file] = true
+		if s.err != nil {
+			d.quarantine(ctx, s.cid, s.place, s.err)
+			whole = false
+			continue
+		}
+		batch = append(batch, Block{cid: s.cid, data: append([]byte(nil), s.data...)})
+		from = append(from, s.place)
+		if bytes += len(s.data); bytes >= batchBytes || len(batch) >= page {
+			if err := flush(); err != nil {
+				return false, err
+			}
 		}
 	}
-	if len(small) >= tooManySmall {
-		for _, file := range small {
-			sparse[file] = true
+}
+
+// move appends blocks whose place is still where they were read.
+func (d *disk) move(ctx context.Context, blks []Block, from []place) error {
+	if err := d.relieve(ctx); err != nil {
+		return err
+	}
+	if err := d.writing.take(ctx); err != nil {
+		return err
+	}
+	defer d.writing.give()
+	var still []Block
+	var hashes []string
+	for i, b := range blks {
+		if now, err := d.place(hashString(b.cid)); err == nil && now == from[i] {
+			still, hashes = append(still, b), append(hashes, hashString(b.cid))
 		}
 	}
-	return sparse, nil
+	if len(still) == 0 {
+		return nil
+	}
+	places, err := d.segments.append(still)
+	if err != nil {
+		return err
+	}
+	d.await(hashes, places)
+	return nil
+}
+
+// dropSegment deletes a segment that the index names no more.
+func (d *disk) dropSegment(ctx context.Context, id uint32) error {
+	if err := d.barrier(ctx); err != nil {
+		return err
+	}
+	if err := d.segments.remove(id); err != nil {
+		return err
+	}
+	d.waitingMu.Lock()
+	delete(d.durable, id)
+	d.waitingMu.Unlock()
+	return d.commit(ctx, func(b *pebble.Batch) error { return b.Delete(segmentKey(id), nil) })
 }

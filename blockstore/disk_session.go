@@ -3,26 +3,33 @@ package blockstore
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/ipfs/go-cid"
-	mh "github.com/multiformats/go-multihash"
 )
 
-// Blocks are committed in batches of about this many bytes.
+// Blocks are written in batches of about this many bytes.
 const batchBytes = 1 << 20
 
-// diskSession is an add session. Its shields are in the database, committed
-// together with the blocks, so that a crash loses both or none.
+// diskSession is an add session. Its shields get into the index together with
+// the blocks, so that a crash loses both or none.
 type diskSession struct {
 	d  *disk
 	id string
 
 	mu     sync.RWMutex // calls hold it for reading
 	closed bool
+
+	state     sync.Mutex // guards what follows
+	shields   []byte     // (uvarint length, multihash)… that the index does not have yet
+	next      uint32     // number of the next list of shields
+	unsettled bool       // it put something, or found something present, that is not settled
+	failed    error      // why what it put is lost
 }
 
 // Begin implements [Store].
@@ -39,11 +46,22 @@ func (d *disk) Begin(ctx context.Context, id string) (Session, error) {
 	}
 	d.sessionsMu.Lock()
 	defer d.sessionsMu.Unlock()
-	if d.sessions[id] {
+	if d.sessions[id] != nil {
 		return nil, fmt.Errorf("%w: %q", ErrSessionOpen, id)
 	}
-	d.sessions[id] = true
-	return &diskSession{d: d, id: id}, nil
+	s := &diskSession{d: d, id: id}
+	err := scan(d.db, shieldPrefix(id), func(n, _ []byte) error {
+		if len(n) != 4 {
+			return fmt.Errorf("%w: the index has shields under %x", ErrCorrupt, n)
+		}
+		s.next = binary.BigEndian.Uint32(n) + 1
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.sessions[id] = s
+	return s, nil
 }
 
 // ID implements [Session].
@@ -65,6 +83,55 @@ func (s *diskSession) enter(ctx context.Context) error {
 func (s *diskSession) leave() {
 	s.d.running.leave()
 	s.mu.RUnlock()
+}
+
+// shield notes hashes that are needed from now on.
+func (s *diskSession) shield(hashes []string) {
+	s.state.Lock()
+	defer s.state.Unlock()
+	for _, h := range hashes {
+		s.shields = appendSized(s.shields, h)
+	}
+	s.unsettled = s.unsettled || len(hashes) > 0
+}
+
+// take hands over the shields to be settled, and says whether the session counts on the settling.
+func (s *diskSession) take() (shields []byte, unsettled bool) {
+	s.state.Lock()
+	defer s.state.Unlock()
+	shields, unsettled = s.shields, s.unsettled
+	s.shields, s.unsettled = nil, false
+	return shields, unsettled
+}
+
+// giveBack undoes take.
+func (s *diskSession) giveBack(shields []byte) {
+	s.state.Lock()
+	defer s.state.Unlock()
+	s.shields = append(shields, s.shields...)
+	s.unsettled = true
+}
+
+func (s *diskSession) failUnsettled(reason error) {
+	s.state.Lock()
+	defer s.state.Unlock()
+	if s.unsettled && s.failed == nil {
+		s.failed = reason
+	}
+}
+
+func (s *diskSession) failure() error {
+	s.state.Lock()
+	defer s.state.Unlock()
+	return s.failed
+}
+
+func (s *diskSession) nextShieldKey() []byte {
+	s.state.Lock()
+	defer s.state.Unlock()
+	k := shieldKey(s.id, s.next)
+	s.next++
+	return k
 }
 
 // Put implements [Session].
@@ -107,55 +174,19 @@ func checkAll(blks []Block) error {
 	return nil
 }
 
-func (s *diskSession) put(ctx context.Context, blks []Block) (added Added, err error) {
-	hashes := make([]mh.Multihash, len(blks))
-	for i, b := range blks {
-		hashes[i] = b.cid.Hash()
-	}
-	defer s.d.shielding(hashes)()
-	err = s.d.commit(ctx, func(batch *pebble.Batch) error {
-		l, err := s.d.newLooker(s.d.db)
-		if err != nil {
-			return err
-		}
-		defer l.it.Close()
-		putHere := make(map[string]struct{}, len(blks))
-		for i, b := range blks {
-			if _, ok := identity(b.cid); ok {
-				continue
-			}
-			if err := s.shield(batch, hashes[i]); err != nil {
-				return err
-			}
-			_, twice := putHere[string(hashes[i])]
-			_, present, err := l.look(hashes[i])
-			if err != nil {
-				return readError(b.cid, err)
-			}
-			if present {
-				_, damaged := s.d.damaged.LoadAndDelete(string(hashes[i]))
-				present = !damaged
-			}
-			if twice || present {
-				continue
-			}
-			putHere[string(hashes[i])] = struct{}{}
-			if err := batch.Set(l.key, b.data, nil); err != nil {
-				return err
-			}
-			added.Blocks++
-			added.Bytes += int64(b.Size())
-		}
-		return stamp(batch, s.id)
-	})
-	if err != nil {
+func (s *diskSession) put(ctx context.Context, blks []Block) (Added, error) {
+	if err := s.d.relieve(ctx); err != nil {
 		return Added{}, err
 	}
-	return added, nil
-}
-
-func (s *diskSession) shield(b *pebble.Batch, h mh.Multihash) error {
-	return b.Set(append(shieldPrefix(s.id), h...), nil, nil)
+	hashes := make([]string, 0, len(blks))
+	own := make([]Block, 0, len(blks)) // those that don't answer themselves
+	for _, b := range blks {
+		if _, ok := identity(b.cid); !ok {
+			hashes, own = append(hashes, hashString(b.cid)), append(own, b)
+		}
+	}
+	defer s.d.shielding(hashes)()
+	return s.d.add(ctx, s, hashes, own)
 }
 
 // Shield implements [Session].
@@ -181,33 +212,18 @@ func (s *diskSession) Shield(ctx context.Context, cids []cid.Cid) ([]Info, error
 	return infos, nil
 }
 
-func (s *diskSession) shieldPage(ctx context.Context, cids []cid.Cid) (infos []Info, err error) {
-	hashes := make([]mh.Multihash, len(cids))
-	for i, c := range cids {
-		hashes[i] = c.Hash()
+func (s *diskSession) shieldPage(ctx context.Context, cids []cid.Cid) ([]Info, error) {
+	hashes := make([]string, 0, len(cids))
+	for _, c := range cids {
+		if _, ok := identity(c); !ok {
+			hashes = append(hashes, hashString(c))
+		}
 	}
 	defer s.d.shielding(hashes)()
-	err = s.d.commit(ctx, func(batch *pebble.Batch) error {
-		l, err := s.d.newLooker(s.d.db)
-		if err != nil {
-			return err
-		}
-		defer l.it.Close()
-		for i, c := range cids {
-			info, err := l.info(c)
-			if err != nil {
-				return err
-			}
-			infos = append(infos, info)
-			if _, ok := identity(c); ok {
-				continue
-			}
-			if err := s.shield(batch, hashes[i]); err != nil {
-				return err
-			}
-		}
-		return stamp(batch, s.id)
-	})
+	infos, err := s.d.infos(ctx, cids)
+	if err == nil {
+		s.shield(hashes)
+	}
 	return infos, err
 }
 
@@ -217,7 +233,14 @@ func (s *diskSession) Sync(ctx context.Context) error {
 		return err
 	}
 	defer s.leave()
-	return s.d.barrier(ctx)
+	return s.sync(ctx)
+}
+
+func (s *diskSession) sync(ctx context.Context) error {
+	if err := s.failure(); err != nil {
+		return err
+	}
+	return errors.Join(s.d.barrier(ctx), s.failure())
 }
 
 // Keep implements [Session].
@@ -234,7 +257,13 @@ func (s *diskSession) Keep(ctx context.Context, owner string, root cid.Cid, cids
 		return err
 	}
 	defer s.leave()
-	return s.d.keep(ctx, owner, root, all)
+	if err := s.failure(); err != nil {
+		return err
+	}
+	if err := s.d.settle(ctx); err != nil {
+		return err
+	}
+	return errors.Join(s.d.keep(ctx, owner, root, all), s.failure())
 }
 
 // Close implements [Session].
@@ -255,6 +284,15 @@ func (s *diskSession) Close() error {
 		delete(s.d.sessions, s.id)
 		s.d.sessionsMu.Unlock()
 	}()
+	// A settling that runs may be about to write shields of this session.
+	if err := s.d.settling.take(ctx); err != nil {
+		return err
+	}
+	defer s.d.settling.give()
+	s.take()
+	if s.next == 0 {
+		return nil
+	}
 	return s.d.commit(ctx, func(b *pebble.Batch) error { return dropShields(b, s.id) })
 }
 

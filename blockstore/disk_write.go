@@ -2,14 +2,67 @@ package blockstore
 
 import (
 	"context"
-	"encoding/binary"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
 
+// add appends the blocks that are not there yet, for a session, which shields all
+// of them. The caller has told of the hashes, which are the blocks', by shielding.
+func (d *disk) add(ctx context.Context, s *diskSession, hashes []string, blks []Block) (added Added, err error) {
+	if err := d.writing.take(ctx); err != nil {
+		return Added{}, err
+	}
+	defer d.writing.give()
+	if _, err := d.health.now(); err != nil {
+		return Added{}, err
+	}
+	l, err := d.newLooker()
+	if err != nil {
+		return Added{}, err
+	}
+	defer l.close()
+	here := make(map[string]struct{}, len(blks))
+	var absent []Block
+	var missing []string
+	for i, b := range blks {
+		if _, twice := here[hashes[i]]; twice {
+			continue
+		}
+		here[hashes[i]] = struct{}{}
+		_, present, err := l.look(hashes[i])
+		if err != nil {
+			return Added{}, readError(b.cid, err)
+		}
+		if !present {
+			absent, missing = append(absent, b), append(missing, hashes[i])
+			added.Blocks++
+			added.Bytes += int64(b.Size())
+		}
+	}
+	if len(absent) > 0 {
+		places, err := d.segments.append(absent)
+		if err != nil {
+			return Added{}, &BlockError{CID: absent[0].cid, Kind: ErrUnavailable, Err: err}
+		}
+		d.await(missing, places)
+		d.heal(missing)
+	}
+	s.shield(hashes)
+	return added, nil
+}
+
+// heal notes that there is a good copy of blocks that may have been found
+// damaged. The caller has the writing turn.
+func (d *disk) heal(hashes []string) {
+	for _, h := range hashes {
+		if bad, damaged := d.damaged.LoadAndDelete(h); damaged {
+			d.healed = append(d.healed, bad.(Damage))
+		}
+	}
+}
+
 // commit applies what fill puts into a batch. fill runs while nobody else can
-// commit, and may look at the database; it returns whether there is anything to apply.
+// commit, and may look at the index.
 func (d *disk) commit(ctx context.Context, fill func(*pebble.Batch) error) error {
 	if err := d.writing.take(ctx); err != nil {
 		return err
@@ -83,10 +136,17 @@ func (d *disk) rotate() error {
 	return nil
 }
 
-// barrier returns when everything that was committed before is on stable
-// storage: tables, values, the directory and the manifest that names them.
-// Barriers that come together share one flush.
+// barrier returns when everything that was put or committed before is on
+// stable storage: the blocks, the index, its directory and the manifest that names
+// its files. Barriers that come together share their work.
 func (d *disk) barrier(ctx context.Context) error {
+	if err := d.settle(ctx); err != nil {
+		return err
+	}
+	return d.indexBarrier(ctx)
+}
+
+func (d *disk) indexBarrier(ctx context.Context) error {
 	last, err := d.rotated(ctx)
 	if err != nil || last == nil {
 		return err
@@ -104,7 +164,7 @@ func (d *disk) barrier(ctx context.Context) error {
 	case <-trouble:
 		_, err = d.health.now()
 		if err == nil { // it is over already
-			return d.barrier(ctx)
+			return d.indexBarrier(ctx)
 		}
 		return err
 	case <-ctx.Done():
@@ -130,9 +190,4 @@ func (d *disk) rotated(ctx context.Context) (last <-chan struct{}, err error) {
 		return nil, err
 	}
 	return d.flushing[len(d.flushing)-1], nil
-}
-
-// stamp notes that the session wrote now.
-func stamp(b *pebble.Batch, session string) error {
-	return b.Set(timeKey(session), binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixNano())), nil)
 }

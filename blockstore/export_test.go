@@ -14,3 +14,9 @@ func OpenDiskOn(ctx context.Context, fs vfs.FS, dir string, o DiskOptions) (Stor
 	}
 	return d, nil
 }
+
+// WithSegments is o with segments of another size, in bytes.
+func WithSegments(o DiskOptions, size int64) DiskOptions {
+	o.segmentBytes = size
+	return o
+}

@@ -14,30 +14,33 @@ import (
 // The manifest of a kept root is the list of its CIDs with their sizes, in
 // chunks. It belongs to the root, not to an owner. Should two owners tell
 // different lists for one root, both are kept, told apart by a digest, so that what anybody
-// needs stays.
+// needs stays. A list goes when the last owner who told it lets go of the root.
 //
 //	m root digest 0   -> version 1 (1 byte), uvarint chunks, uvarint CIDs, uvarint bytes
 //	m root digest n   -> (uvarint length, CID, uvarint size)…
 const (
 	manifestVersion = 1
-	manifestChunk   = separateFrom - 1 // so that chunks stay in the index, see disk.reclaim
+	manifestChunk   = 8 << 10 // bytes
 )
 
 func manifestPrefix(root cid.Cid) []byte { return appendSized([]byte{kindManifest}, root.KeyString()) }
 
-func manifestKey(root cid.Cid, digest [16]byte, chunk uint32) []byte {
+func manifestKey(root cid.Cid, digest list, chunk uint32) []byte {
 	k := append(manifestPrefix(root), digest[:]...)
 	return binary.BigEndian.AppendUint32(k, chunk)
 }
 
 // manifest gathers a list to be written.
 type manifest struct {
-	digest        [16]byte
+	digest        list
 	chunks        [][]byte
 	count, bytes  uint64
 	sumHi, sumLow uint64
 	entry         []byte
 }
+
+// list is a digest that a manifest is known by.
+type list [16]byte
 
 func (m *manifest) add(c cid.Cid, size int64) {
 	m.entry = appendSized(m.entry[:0], c.KeyString())
@@ -55,10 +58,14 @@ func (m *manifest) add(c cid.Cid, size int64) {
 	m.sumLow += binary.BigEndian.Uint64(h[8:16])
 }
 
-// write puts the manifest into b, unless the very same list is stored already.
-func (m *manifest) write(d *disk, b *pebble.Batch, root cid.Cid) error {
+// finish computes the digest.
+func (m *manifest) finish() {
 	binary.BigEndian.PutUint64(m.digest[:8], m.sumHi)
 	binary.BigEndian.PutUint64(m.digest[8:], m.sumLow)
+}
+
+// write puts the manifest into b, unless the very same list is stored already.
+func (m *manifest) write(d *disk, b *pebble.Batch, root cid.Cid) error {
 	head := []byte{manifestVersion}
 	head = binary.AppendUvarint(head, uint64(len(m.chunks)))
 	head = binary.AppendUvarint(head, m.count)
@@ -90,8 +97,16 @@ type kept struct {
 // chunk of the database at a time. It ends with an error, and tells so,
 // wherever something is missing or can't be understood.
 func readManifests(r pebble.Reader, root cid.Cid) iter.Seq2[kept, error] {
+	return readLists(r, root, manifestPrefix(root))
+}
+
+// readManifest yields one of them.
+func readManifest(r pebble.Reader, root cid.Cid, digest list) iter.Seq2[kept, error] {
+	return readLists(r, root, append(manifestPrefix(root), digest[:]...))
+}
+
+func readLists(r pebble.Reader, root cid.Cid, prefix []byte) iter.Seq2[kept, error] {
 	return func(yield func(kept, error) bool) {
-		prefix := manifestPrefix(root)
 		it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
 		if err != nil {
 			yield(kept{}, err)
@@ -105,8 +120,8 @@ func readManifests(r pebble.Reader, root cid.Cid) iter.Seq2[kept, error] {
 		var next uint32
 		lists := 0
 		for ok := it.First(); ok; ok = it.Next() {
-			k := it.Key()[len(prefix):]
-			v, err := value(it)
+			k := it.Key()[len(manifestPrefix(root)):]
+			v, err := it.ValueAndErr()
 			if err != nil {
 				bad("%w", err)
 				return

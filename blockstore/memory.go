@@ -122,7 +122,7 @@ func (m *memory) Enumerate(ctx context.Context, cur Cursor) iter.Seq2[Entry, err
 			m.mu.RLock()
 			data, ok := m.blocks[h]
 			m.mu.RUnlock()
-			e := Entry{CID: cid.NewCidV1(cid.Raw, mh.Multihash(h)), Size: int64(len(data)), Next: cursorAt([]byte(h))}
+			e := Entry{CID: cid.NewCidV1(cid.Raw, mh.Multihash(h)), Size: int64(len(data)), Next: cursorAt(h)}
 			if ok && !yield(e, nil) {
 				return
 			}
@@ -213,24 +213,60 @@ func (m *memory) Usage(ctx context.Context, owner string) (Usage, error) {
 		return Usage{}, err
 	}
 	defer m.running.leave()
+	return m.usage(func(_ cid.Cid, r *memoryRoot) (mine, others bool) {
+		if owner == "" {
+			return true, false
+		}
+		_, mine = r.owners[owner]
+		return mine, !mine || len(r.owners) > 1
+	}), nil
+}
+
+// RootUsage implements [Store].
+func (m *memory) RootUsage(ctx context.Context, root cid.Cid) (Usage, error) {
+	if err := m.enter(ctx); err != nil {
+		return Usage{}, err
+	}
+	defer m.running.leave()
+	u := m.usage(func(c cid.Cid, _ *memoryRoot) (mine, others bool) { return c == root, c != root })
+	if u.Roots == 0 {
+		return Usage{}, notFound(root)
+	}
+	return u, nil
+}
+
+// usage counts the blocks under the roots that which says are mine, and which of
+// them are not in a root that somebody else keeps.
+func (m *memory) usage(which func(cid.Cid, *memoryRoot) (mine, others bool)) (u Usage) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	var u Usage
-	seen := map[string]struct{}{}
-	for _, r := range m.keptBy(owner) {
-		u.Roots++
+	mine, others := map[string]struct{}{}, map[string]struct{}{}
+	for root, r := range m.roots {
+		isMine, isOthers := which(root, r)
+		if isMine {
+			u.Roots++
+		}
 		for c := range r.cids {
-			if _, ok := seen[string(c.Hash())]; ok {
-				continue
+			if isMine {
+				mine[hashString(c)] = struct{}{}
 			}
-			if data, ok := m.blocks[string(c.Hash())]; ok {
-				seen[string(c.Hash())] = struct{}{}
-				u.Blocks++
-				u.Bytes += int64(len(data))
+			if isOthers {
+				others[hashString(c)] = struct{}{}
 			}
 		}
 	}
-	return u, nil
+	for h := range mine {
+		data, ok := m.blocks[h]
+		if !ok {
+			continue // it lies in its CID
+		}
+		u.Blocks++
+		u.Bytes += int64(len(data))
+		if _, shared := others[h]; !shared {
+			u.UniqueBytes += int64(len(data))
+		}
+	}
+	return u
 }
 
 // Collect implements [Store]. Writers wait for it.
@@ -258,6 +294,7 @@ func (m *memory) Collect(ctx context.Context, opts CollectOptions) (Collected, e
 		freed.Blocks++
 		freed.Bytes += int64(len(data))
 		if !opts.DryRun {
+			freed.Disk += int64(len(data))
 			delete(m.blocks, h)
 		}
 	}

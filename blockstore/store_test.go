@@ -23,6 +23,22 @@ func TestDisk(t *testing.T) {
 	})
 }
 
+// TestDiskInSmallSegments has many of what is else one.
+func TestDiskInSmallSegments(t *testing.T) {
+	storetest.Run(t, storetest.Options{
+		Persistent: true,
+		Fresh: func(t *testing.T) func() blockstore.Store {
+			dir := t.TempDir()
+			return func() blockstore.Store { return smallSegments(t, dir) }
+		},
+	})
+}
+
+func smallSegments(tb testing.TB, dir string) blockstore.Store {
+	tb.Helper()
+	return openDisk(tb, dir, blockstore.WithSegments(blockstore.DiskOptions{}, 64<<10))
+}
+
 func openDisk(tb testing.TB, dir string, o blockstore.DiskOptions) blockstore.Store {
 	tb.Helper()
 	s, err := blockstore.OpenDisk(tb.Context(), dir, o)

@@ -46,8 +46,8 @@ func collectExactly(t *testing.T, s blockstore.Store) {
 		bytes += int64(b.Size())
 	}
 	c := collect(t, s, blockstore.CollectOptions{})
-	if want := (blockstore.Collected{Blocks: int64(len(dead) + 50), Bytes: bytes}); c != want {
-		t.Errorf("freed %+v, want %+v", c, want)
+	if c.Blocks != int64(len(dead)+50) || c.Bytes != bytes || c.Disk < bytes/2 {
+		t.Errorf("freed %+v, want %d blocks, %d bytes", c, len(dead)+50, bytes)
 	}
 	has(t, s, dead, never)
 	has(t, s, alive[:50], never)

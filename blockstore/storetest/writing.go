@@ -187,14 +187,38 @@ func usage(t *testing.T, s blockstore.Store) {
 	keep(t, s, "ann", blks[1], blks[2], blks[3], blks[4])
 	keep(t, s, "bob", blks[5], blks[2])
 	for owner, want := range map[string]blockstore.Usage{
-		"ann":    {Roots: 2, Blocks: 5, Bytes: 500},
-		"bob":    {Roots: 1, Blocks: 2, Bytes: 200},
+		"ann":    {Roots: 2, Blocks: 5, Bytes: 500, UniqueBytes: 400},
+		"bob":    {Roots: 1, Blocks: 2, Bytes: 200, UniqueBytes: 100},
 		"nobody": {},
-		"":       {Roots: 3, Blocks: 6, Bytes: 600},
+		"":       {Roots: 3, Blocks: 6, Bytes: 600, UniqueBytes: 600},
 	} {
 		if u, err := s.Usage(t.Context(), owner); err != nil || u != want {
 			t.Errorf("Usage(%q) = %+v, %v, want %+v", owner, u, err, want)
 		}
+	}
+	for root, want := range map[int]blockstore.Usage{
+		0: {Roots: 1, Blocks: 3, Bytes: 300, UniqueBytes: 100},
+		1: {Roots: 1, Blocks: 4, Bytes: 400, UniqueBytes: 200},
+		5: {Roots: 1, Blocks: 2, Bytes: 200, UniqueBytes: 100},
+	} {
+		if u, err := s.RootUsage(t.Context(), blks[root].Cid()); err != nil || u != want {
+			t.Errorf("RootUsage(%d) = %+v, %v, want %+v", root, u, err, want)
+		}
+	}
+	if _, err := s.RootUsage(t.Context(), blks[2].Cid()); !errors.Is(err, blockstore.ErrNotFound) {
+		t.Errorf("RootUsage of what is no root: %v", err)
+	}
+	// What ann alone kept is bob's alone when ann lets go of it.
+	for _, i := range []int{0, 1} {
+		if err := s.Release(t.Context(), "ann", blks[i].Cid()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if u, err := s.Usage(t.Context(), "bob"); err != nil || u != (blockstore.Usage{Roots: 1, Blocks: 2, Bytes: 200, UniqueBytes: 200}) {
+		t.Errorf("Usage(bob) = %+v, %v", u, err)
+	}
+	if u, err := s.Usage(t.Context(), "ann"); err != nil || u != (blockstore.Usage{}) {
+		t.Errorf("Usage(ann) = %+v, %v", u, err)
 	}
 }
 

@@ -1,0 +1,169 @@
+package blockstore_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/holdfast-sites/holdfast/blockstore"
+	"github.com/holdfast-sites/holdfast/blockstore/storetest"
+)
+
+func verify(t *testing.T, s blockstore.Store, o blockstore.VerifyOptions) blockstore.Verified {
+	t.Helper()
+	v, err := s.(blockstore.Verifier).Verify(t.Context(), o)
+	if err != nil {
+		t.Fatalf("Verify: %v", err)
+	}
+	return v
+}
+
+func put(t *testing.T, s blockstore.Store, blks ...blockstore.Block) {
+	t.Helper()
+	sess, err := s.Begin(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sess.Put(t.Context(), blks...); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(sess.Sync(t.Context()), sess.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestVerifyNamesDamagedAndMissingBlocks(t *testing.T) {
+	dir := t.TempDir()
+	blks := sample(t, dir)
+	s := openDisk(t, dir, blockstore.DiskOptions{})
+	if v := verify(t, s, blockstore.VerifyOptions{}); len(v.Damaged)+len(v.Missing)+len(v.Unlisted) != 0 || v.Blocks != int64(len(blks)) || v.Entries != v.Blocks {
+		t.Fatalf("of a good store: %+v", v)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	flip(t, dir, blks[70])
+	s = openDisk(t, dir, blockstore.DiskOptions{})
+	defer s.Close()
+	v := verify(t, s, blockstore.VerifyOptions{})
+	if len(v.Damaged) != 1 || v.Damaged[0].CID != blks[70].Cid() {
+		t.Errorf("damaged: %+v, want %s", v.Damaged, blks[70].Cid())
+	}
+	if len(v.Missing) != 1 || v.Missing[0] != (blockstore.MissingBlock{CID: blks[70].Cid(), Root: blks[0].Cid()}) {
+		t.Errorf("missing: %+v", v.Missing)
+	}
+	put(t, s, blks[70])
+	if v := verify(t, s, blockstore.VerifyOptions{}); len(v.Damaged)+len(v.Missing) != 0 || v.Garbage == 0 {
+		t.Errorf("repaired: %+v", v)
+	}
+}
+
+func TestVerifyFindsIndexEntriesWithoutData(t *testing.T) {
+	dir := t.TempDir()
+	blks := sample(t, dir)
+	for _, segment := range segments(t, dir) {
+		info, err := os.Stat(segment)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(segment, info.Size()/2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := openDisk(t, dir, blockstore.DiskOptions{})
+	defer s.Close()
+	v := verify(t, s, blockstore.VerifyOptions{})
+	if len(v.Missing) == 0 || len(v.Missing) != len(v.Damaged) || int64(len(v.Missing))+v.Blocks != int64(len(blks)) {
+		t.Errorf("%d missing, %d damaged, %d read of %d", len(v.Missing), len(v.Damaged), v.Blocks, len(blks))
+	}
+	put(t, s, blks...)
+	if v := verify(t, s, blockstore.VerifyOptions{}); len(v.Missing)+len(v.Damaged) != 0 {
+		t.Errorf("repaired: %+v", v)
+	}
+}
+
+func TestVerifyGoesOnWhereItWasInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	s := smallSegments(t, dir)
+	defer s.Close()
+	blks := storetest.Blocks(t, 1, 200, 10<<10)
+	put(t, s, blks...)
+	ctx, cancel := context.WithCancel(t.Context())
+	first, err := s.(blockstore.Verifier).Verify(ctx, blockstore.VerifyOptions{Progress: func(v blockstore.Verified) {
+		if v.Bytes > v.Total/2 {
+			cancel()
+		}
+	}})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("%+v, %v", first, err)
+	}
+	second := verify(t, s, blockstore.VerifyOptions{})
+	if second.Blocks >= int64(len(blks)) || first.Blocks+second.Blocks < int64(len(blks)) {
+		t.Errorf("%d blocks were read first, then %d, of %d", first.Blocks, second.Blocks, len(blks))
+	}
+	if again := verify(t, s, blockstore.VerifyOptions{}); again.Blocks != int64(len(blks)) {
+		t.Errorf("%d blocks were read by a new one", again.Blocks)
+	}
+}
+
+func TestRebuiltIndexHasEveryGoodBlockAndForgetsNoOwner(t *testing.T) {
+	dir := t.TempDir()
+	blks := sample(t, dir)
+	flip(t, dir, blks[70])
+	if err := os.RemoveAll(filepath.Join(dir, "index")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := blockstore.OpenDisk(t.Context(), dir, blockstore.DiskOptions{}); err == nil {
+		t.Fatal("a store without its index was opened as if nothing were kept")
+	}
+	r, err := blockstore.RebuildIndex(t.Context(), dir, blockstore.DiskOptions{})
+	if err != nil || r.Blocks != int64(len(blks)-1) || r.Roots != 1 {
+		t.Fatalf("RebuildIndex: %+v, %v", r, err)
+	}
+	s := openDisk(t, dir, blockstore.DiskOptions{})
+	defer s.Close()
+	if c, err := s.Collect(t.Context(), blockstore.CollectOptions{SessionGrace: -1}); !errors.Is(err, blockstore.ErrCorrupt) || c.Blocks != 0 {
+		t.Errorf("Collect before anybody said what is kept: %+v, %v", c, err)
+	}
+	v := verify(t, s, blockstore.VerifyOptions{})
+	if !slices.Equal(v.Unlisted, []blockstore.KeptRoot{{Owner: "owner", Root: blks[0].Cid()}}) {
+		t.Errorf("unlisted: %+v", v.Unlisted)
+	}
+	put(t, s, blks[70])
+	sess, err := s.Begin(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sess.Close()
+	if err := sess.Keep(t.Context(), "owner", blks[0].Cid(), storetest.All(blks...)); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := s.Collect(t.Context(), blockstore.CollectOptions{}); err != nil || c.Blocks != 0 {
+		t.Errorf("Collect: %+v, %v", c, err)
+	}
+	if u, err := s.Usage(t.Context(), "owner"); err != nil || u.Roots != 1 || u.Blocks != int64(len(blks)) {
+		t.Errorf("Usage: %+v, %v", u, err)
+	}
+}
+
+func TestRebuildRefusesAStoreInUseAndOneThatIsNotThere(t *testing.T) {
+	dir := t.TempDir()
+	s := openDisk(t, dir, blockstore.DiskOptions{})
+	if _, err := blockstore.RebuildIndex(t.Context(), dir, blockstore.DiskOptions{}); !errors.Is(err, blockstore.ErrLocked) {
+		t.Errorf("in use: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	absent := filepath.Join(t.TempDir(), "absent")
+	if _, err := blockstore.RebuildIndex(t.Context(), absent, blockstore.DiskOptions{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("absent: %v", err)
+	}
+	if _, err := os.Stat(absent); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it was made: %v", err)
+	}
+}
