@@ -104,6 +104,9 @@ type disk struct {
 
 	journal journal
 
+	originsMu sync.RWMutex
+	origins   origins // changed by whoever has the writing turn, too
+
 	// Writers hold sweep for reading from the moment they look whether a block
 	// is present until they have told who needs it; Collect holds it to begin and
 	// while it deletes a batch. So a writer has told its shield before
@@ -164,7 +167,7 @@ func newDisk(base vfs.FS, opts DiskOptions) *disk {
 		collecting: newTurn(), keeping: newTurn(), settling: newTurn(), writing: newTurn(),
 		untold: map[uint32]int64{}, durable: map[uint32]int64{},
 		waiting:  waiting{next: map[string]place{}, now: map[string]place{}},
-		sessions: map[string]*diskSession{},
+		sessions: map[string]*diskSession{}, origins: newOrigins(),
 	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
@@ -189,7 +192,7 @@ func (d *disk) open(ctx context.Context, opts DiskOptions) (err error) {
 	}
 	d.segments, err = openSegments(d.fs.FS, d.fs.PathJoin(d.dir, "segments"), opts.segmentSize(), d.readOnly)
 	if err == nil {
-		err = d.loadDamage()
+		err = errors.Join(d.loadDamage(), d.loadOrigins())
 	}
 	if err == nil {
 		err = d.recover(ctx)

@@ -91,6 +91,8 @@ func (d *disk) Collect(ctx context.Context, opts CollectOptions) (Collected, err
 	}
 	d.setFresh(newMarked())
 	defer d.setFresh(nil)
+	d.watchOrigins(true)
+	defer d.watchOrigins(false)
 	shielded, err := d.shielded(ctx, expired)
 	if err != nil {
 		return Collected{}, err
@@ -100,12 +102,15 @@ func (d *disk) Collect(ctx context.Context, opts CollectOptions) (Collected, err
 	if err != nil || opts.DryRun {
 		return freed, err
 	}
+	if err := d.forgetOrigins(ctx, live.files); err != nil {
+		return freed, err
+	}
 	if freed.Blocks > 0 {
 		if err := d.compact(ctx); err != nil {
 			return freed, err
 		}
 	}
-	err = d.reclaim(ctx, quiet, live)
+	err = d.reclaim(ctx, quiet, live.bytes)
 	freed.Disk = max(0, before-d.segments.total())
 	return freed, err
 }
@@ -242,10 +247,15 @@ func (m *marked) addAll(hashes []byte) error {
 	return nil
 }
 
-// sweepAll deletes from the index what nobody needs, and says how many bytes of
-// each segment somebody does.
-func (d *disk) sweepAll(ctx context.Context, shielded *marked, opts CollectOptions) (freed Collected, live map[uint32]int64, err error) {
-	live = map[uint32]int64{}
+// inUse is what a sweep found somebody to need.
+type inUse struct {
+	bytes map[uint32]int64 // of each segment
+	files map[uint32]bool  // that blocks were left in
+}
+
+// sweepAll deletes from the index what nobody needs, and says what somebody does.
+func (d *disk) sweepAll(ctx context.Context, shielded *marked, opts CollectOptions) (freed Collected, live inUse, err error) {
+	live = inUse{map[uint32]int64{}, map[uint32]bool{}}
 	var last string
 	for looked := int64(0); ; {
 		if opts.Progress != nil {
@@ -270,8 +280,8 @@ func (d *disk) sweepAll(ctx context.Context, shielded *marked, opts CollectOptio
 }
 
 // sweepPage deletes what is not needed among the entries, and adds what stays
-// to the bytes that are live in each segment.
-func (d *disk) sweepPage(ctx context.Context, entries []placed, shielded *marked, live map[uint32]int64, dryRun bool) (c Collected, err error) {
+// to what is in use.
+func (d *disk) sweepPage(ctx context.Context, entries []placed, shielded *marked, live inUse, dryRun bool) (c Collected, err error) {
 	d.sweep.Lock()
 	defer d.sweep.Unlock()
 	it, err := d.db.NewIter(&pebble.IterOptions{LowerBound: []byte{kindCount}, UpperBound: []byte{kindCount + 1}})
@@ -289,7 +299,11 @@ func (d *disk) sweepPage(ctx context.Context, entries []placed, shielded *marked
 			return c, indexError(err)
 		}
 		if kept || shielded.has(h) || d.fresh.has(h) {
-			live[e.place.segment] += sectionSize(e)
+			if e.place.segment == 0 {
+				live.files[e.place.file] = true
+			} else {
+				live.bytes[e.place.segment] += sectionSize(e)
+			}
 			continue
 		}
 		dead = append(dead, h)

@@ -14,19 +14,30 @@ import (
 // Damage is a block that was found to be other than its CID says, and of which
 // no good copy has been put since. It is in quarantine: Get answers ErrCorrupt without reading it, Stat says that it
 // is not present, so that whoever replicates brings a good copy, and Put takes that.
+// A block that was left in a file that has changed since (see [Referrer]) is there, too; for
+// it Get answers ErrNotFound.
 type Damage struct {
 	CID    cid.Cid // codec raw
 	Since  time.Time
+	Path   string // of the file that has changed; empty where the store itself is damaged
 	Reason string
 }
 
-// damage tells whether a block is in quarantine, and why.
-func (d *disk) damage(h string) (reason string, damaged bool) {
+// kind is what Get says of the block.
+func (b Damage) kind() error {
+	if b.Path != "" {
+		return ErrNotFound
+	}
+	return ErrCorrupt
+}
+
+// damage tells whether a block is in quarantine.
+func (d *disk) damage(h string) (bad Damage, damaged bool) {
 	v, ok := d.damaged.Load(h)
 	if !ok {
-		return "", false
+		return Damage{}, false
 	}
-	return v.(Damage).Reason, true
+	return v.(Damage), true
 }
 
 // maxReason bounds what is kept of an error's text, in bytes.
@@ -37,6 +48,9 @@ const maxReason = 512
 func (d *disk) quarantine(ctx context.Context, c cid.Cid, p place, reason error) {
 	text := reason.Error()
 	bad := Damage{CID: cid.NewCidV1(cid.Raw, c.Hash()), Since: time.Now().UTC().Truncate(time.Second), Reason: text[:min(len(text), maxReason)]}
+	if o, ok := d.originOf(p.file); ok && p.segment == 0 {
+		bad.Path = o.Path
+	}
 	if d.readOnly || p == (place{}) {
 		d.damaged.Store(hashString(c), bad)
 		return
@@ -49,25 +63,26 @@ func (d *disk) quarantine(ctx context.Context, c cid.Cid, p place, reason error)
 		d.damaged.Store(hashString(c), bad)
 		return b.Set(damageKey(hashString(c)), bad.encode(), nil)
 	})
-	d.log.Error("blockstore: damaged block", "cid", c.String(), "segment", segmentName(p.segment), "offset", p.offset, "error", text)
+	d.log.Error("blockstore: damaged block", "cid", c.String(), "place", p.String(), "error", text)
 	if err != nil {
 		d.damaged.Store(hashString(c), bad)
 	}
 }
 
 func (b Damage) encode() []byte {
-	return append(binary.AppendUvarint(nil, uint64(b.Since.Unix())), b.Reason...)
+	return append(appendSized(binary.AppendUvarint(nil, uint64(b.Since.Unix())), b.Path), b.Reason...)
 }
 
 // loadDamage fills the quarantine when the store is opened.
 func (d *disk) loadDamage() error {
 	return scan(d.db, []byte{kindDamage}, func(rest, v []byte) error {
 		since, w := binary.Uvarint(v)
+		path, reason, ok := cutSized(v[max(0, w):])
 		h := mh.Multihash(string(rest))
-		if _, err := mh.Decode(h); err != nil || w <= 0 {
+		if _, err := mh.Decode(h); err != nil || w <= 0 || !ok {
 			return fmt.Errorf("%w: the index has a damaged block under %x", ErrCorrupt, rest)
 		}
-		d.damaged.Store(string(h), Damage{CID: cid.NewCidV1(cid.Raw, h), Since: time.Unix(int64(since), 0).UTC(), Reason: string(v[w:])})
+		d.damaged.Store(string(h), Damage{CID: cid.NewCidV1(cid.Raw, h), Since: time.Unix(int64(since), 0).UTC(), Path: path, Reason: string(reason)})
 		return nil
 	})
 }

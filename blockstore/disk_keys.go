@@ -12,9 +12,10 @@ import (
 // The keys in the index. Strings of arbitrary content have their length in
 // front, so that none is the beginning of another; numbers are uvarints, in keys four bytes, big-endian.
 //
-//	b multihash                  -> segment, offset, size: where the block's bytes are
+//	b multihash                  -> segment, offset, size: where the block's bytes are; or 0, file, offset, size
+//	f number                     -> a file that blocks were left in, see inplace.go
 //	s segment                    -> how many of its bytes are on stable storage and told of above
-//	q multihash                  -> Unix seconds, reason: the block was found damaged
+//	q multihash                  -> Unix seconds, (length, path), reason: the block was found damaged, see disk_damage.go
 //	m root digest chunk          -> list of what is kept under a root, see manifest.go
 //	o owner root                 -> digests (16 bytes each) of the lists that owner told for root
 //	r root owner                 -> "" (the same, to be asked the other way)
@@ -27,6 +28,7 @@ import (
 //	g                            -> changes to what is kept, entries under c (sum of counts), owners numbered
 const (
 	kindBlock    = 'b'
+	kindOrigin   = 'f'
 	kindSegment  = 's'
 	kindDamage   = 'q'
 	kindManifest = 'm'
@@ -83,16 +85,23 @@ func cutNumbers(v []byte, ns ...*uint64) error {
 func blockKey(k []byte, h string) []byte { return append(append(k[:0], kindBlock), h...) }
 
 func (p place) encode(v []byte) []byte {
+	if p.segment == 0 {
+		return appendNumbers(v[:0], 0, uint64(p.file), uint64(p.offset), uint64(p.size))
+	}
 	return appendNumbers(v[:0], uint64(p.segment), uint64(p.offset), uint64(p.size))
 }
 
 func parsePlace(v []byte) (place, error) {
-	var segment, offset, size uint64
-	err := cutNumbers(v, &segment, &offset, &size)
-	if err == nil && (segment == 0 || segment > 1<<32-1 || offset > 1<<62 || size > MaxBlockSize) {
-		err = fmt.Errorf("%w: the index has a block of %d bytes at %d in segment %d", ErrCorrupt, size, offset, segment)
+	var segment, file, offset, size uint64
+	numbers := []*uint64{&segment, &offset, &size}
+	if len(v) > 0 && v[0] == 0 {
+		numbers = []*uint64{&segment, &file, &offset, &size}
 	}
-	return place{uint32(segment), int64(offset), int64(size)}, err
+	err := cutNumbers(v, numbers...)
+	if err == nil && ((segment == 0) != (file > 0) || max(segment, file) > 1<<32-1 || offset > 1<<62 || size > MaxBlockSize) {
+		err = fmt.Errorf("%w: the index has a block of %d bytes at %d in segment %d, file %d", ErrCorrupt, size, offset, segment, file)
+	}
+	return place{uint32(segment), uint32(file), int64(offset), int64(size)}, err
 }
 
 func segmentKey(id uint32) []byte { return binary.BigEndian.AppendUint32([]byte{kindSegment}, id) }

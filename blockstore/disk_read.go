@@ -30,8 +30,8 @@ func (d *disk) Get(ctx context.Context, c cid.Cid) (Block, error) {
 		return Block{}, err
 	}
 	defer d.running.leave()
-	if reason, damaged := d.damage(hashString(c)); damaged {
-		return Block{}, &BlockError{CID: c, Kind: ErrCorrupt, Err: errors.New(reason)}
+	if bad, damaged := d.damage(hashString(c)); damaged {
+		return Block{}, &BlockError{CID: c, Kind: bad.kind(), Err: errors.New(bad.Reason)}
 	}
 	data, p, err := d.read(hashString(c))
 	var b Block
@@ -40,7 +40,11 @@ func (d *disk) Get(ctx context.Context, c cid.Cid) (Block, error) {
 	} else {
 		err = readError(c, err)
 	}
-	if errors.Is(err, ErrCorrupt) {
+	if p.segment == 0 && errors.Is(err, ErrCorrupt) {
+		o, _ := d.originOf(p.file)
+		err = &BlockError{CID: c, Kind: ErrNotFound, Err: fmt.Errorf("%w: %q", errMoved, o.Path)}
+	}
+	if errors.Is(err, ErrCorrupt) || errors.Is(err, errMoved) {
 		d.quarantine(ctx, c, p, err)
 	}
 	return b, err
@@ -56,6 +60,10 @@ func (d *disk) read(h string) (data []byte, p place, err error) {
 		if p, err = d.place(h); err != nil {
 			return nil, place{}, err
 		}
+		if p.segment == 0 {
+			data, err = d.readOrigin(p)
+			return data, p, err
+		}
 		data, err = d.segments.read(p)
 		switch {
 		case err == nil:
@@ -63,7 +71,7 @@ func (d *disk) read(h string) (data []byte, p place, err error) {
 		case errors.Is(err, fs.ErrNotExist) && p != before:
 			continue
 		case errors.Is(err, fs.ErrNotExist), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return nil, p, fmt.Errorf("%w: %d bytes at %d of %s are gone: %w", ErrCorrupt, p.size, p.offset, segmentName(p.segment), err)
+			return nil, p, fmt.Errorf("%w: %d bytes of %s are gone: %w", ErrCorrupt, p.size, p, err)
 		default:
 			return nil, p, err
 		}
@@ -90,6 +98,8 @@ func readError(c cid.Cid, err error) error {
 	switch {
 	case errors.Is(err, errAbsent):
 		return notFound(c)
+	case errors.Is(err, errMoved):
+		return &BlockError{CID: c, Kind: ErrNotFound, Err: err}
 	case errors.Is(err, ErrCorrupt) || pebble.IsCorruptionError(err):
 		return &BlockError{CID: c, Kind: ErrCorrupt, Err: err}
 	default:
@@ -119,10 +129,12 @@ type looker struct {
 	it   *pebble.Iterator
 	told uint64 // settlings that the iterator sees
 	key  []byte
+
+	untouched map[uint32]bool // files that were asked about
 }
 
 func (d *disk) newLooker() (*looker, error) {
-	l := &looker{d: d}
+	l := &looker{d: d, untouched: map[uint32]bool{}}
 	return l, l.renew()
 }
 
@@ -143,12 +155,21 @@ func (l *looker) close() {
 	}
 }
 
-// look tells where the block is. One that was found damaged is not there. It is
+// look tells where the block is. One that was found damaged is not there, nor is
+// one that was left in a file that has been touched since. It is
 // only ever asked about what is stored under its hash, not about identity CIDs.
 func (l *looker) look(h string) (p place, present bool, err error) {
 	if _, damaged := l.d.damage(h); damaged {
 		return place{}, false, nil
 	}
+	p, present, err = l.find(h)
+	if present && p.segment == 0 && !l.d.untouched(p.file, l.untouched) {
+		return place{}, false, err
+	}
+	return p, present, err
+}
+
+func (l *looker) find(h string) (p place, present bool, err error) {
 	if p, ok := l.d.waitingPlace(h); ok {
 		return p, true, nil
 	}

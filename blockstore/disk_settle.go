@@ -87,7 +87,8 @@ type settlement struct {
 	lengths  map[uint32]int64 // of segments, to be told to the index
 	sessions []*diskSession   // that count on it
 	shields  map[*diskSession][]byte
-	healed   []Damage // damaged blocks that have a good copy among those that wait
+	files    map[uint32]Origin // that the index does not have
+	healed   []Damage          // damaged blocks that have a good copy among those that wait
 }
 
 // settle brings everything that was put until now into the index, synced. It
@@ -117,6 +118,11 @@ func (d *disk) settle(ctx context.Context) error {
 		return err
 	}
 	d.told.Add(1)
+	d.originsMu.Lock()
+	for number := range s.files {
+		delete(d.origins.untold, number)
+	}
+	d.originsMu.Unlock()
 	d.waitingMu.Lock()
 	clear(d.waiting.now)
 	maps.Copy(d.durable, s.lengths)
@@ -129,6 +135,9 @@ func (d *disk) takeWaiting() *settlement {
 	s := &settlement{unsynced: d.segments.takeUnsynced(), lengths: d.untold, shields: map[*diskSession][]byte{}, healed: d.healed}
 	maps.Copy(s.lengths, s.unsynced.lengths)
 	d.untold, d.healed = map[uint32]int64{}, nil
+	d.originsMu.RLock()
+	s.files = maps.Clone(d.origins.untold)
+	d.originsMu.RUnlock()
 	d.waitingMu.Lock()
 	d.waiting.now, d.waiting.next = d.waiting.next, d.waiting.now
 	d.waiting.cost = 0
@@ -158,6 +167,11 @@ func (d *disk) tellIndex(b *pebble.Batch, s *settlement) error {
 	}
 	for _, h := range s.healed {
 		if err := b.Delete(damageKey(hashString(h.CID)), nil); err != nil {
+			return err
+		}
+	}
+	for number, o := range s.files {
+		if err := b.Set(originKey(number), o.encode(), nil); err != nil {
 			return err
 		}
 	}

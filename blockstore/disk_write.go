@@ -16,39 +16,51 @@ func (d *disk) add(ctx context.Context, s *diskSession, hashes []string, blks []
 	if _, err := d.health.now(); err != nil {
 		return Added{}, err
 	}
-	l, err := d.newLooker()
+	absent, err := d.absent(blks, hashes, true)
 	if err != nil {
 		return Added{}, err
 	}
-	defer l.close()
-	here := make(map[string]struct{}, len(blks))
-	var absent []Block
-	var missing []string
-	for i, b := range blks {
-		if _, twice := here[hashes[i]]; twice {
-			continue
-		}
-		here[hashes[i]] = struct{}{}
-		_, present, err := l.look(hashes[i])
-		if err != nil {
-			return Added{}, readError(b.cid, err)
-		}
-		if !present {
-			absent, missing = append(absent, b), append(missing, hashes[i])
-			added.Blocks++
-			added.Bytes += int64(b.Size())
-		}
-	}
 	if len(absent) > 0 {
-		places, err := d.segments.append(absent)
+		missing, bytes := make([]string, len(absent)), make([]Block, len(absent))
+		for i, n := range absent {
+			missing[i], bytes[i] = hashes[n], blks[n]
+			added.Blocks++
+			added.Bytes += int64(blks[n].Size())
+		}
+		places, err := d.segments.append(bytes)
 		if err != nil {
-			return Added{}, &BlockError{CID: absent[0].cid, Kind: ErrUnavailable, Err: err}
+			return Added{}, &BlockError{CID: bytes[0].cid, Kind: ErrUnavailable, Err: err}
 		}
 		d.await(missing, places)
 		d.heal(missing)
 	}
 	s.shield(hashes)
 	return added, nil
+}
+
+// absent is which of the blocks are not there, each once. One that was left in
+// somebody's file is not there for who wants a copy. The caller has the writing turn.
+func (d *disk) absent(blks []Block, hashes []string, copies bool) (absent []int, err error) {
+	l, err := d.newLooker()
+	if err != nil {
+		return nil, err
+	}
+	defer l.close()
+	here := make(map[string]struct{}, len(blks))
+	for i, b := range blks {
+		if _, twice := here[hashes[i]]; twice {
+			continue
+		}
+		here[hashes[i]] = struct{}{}
+		p, present, err := l.look(hashes[i])
+		if err != nil {
+			return nil, readError(b.cid, err)
+		}
+		if !present || copies && p.segment == 0 {
+			absent = append(absent, i)
+		}
+	}
+	return absent, nil
 }
 
 // heal notes that there is a good copy of blocks that may have been found

@@ -36,11 +36,21 @@ var segmentHeader = func() []byte {
 	return append([]byte{byte(len(h))}, h...)
 }()
 
-// place is where a block's bytes are. The zero place is nowhere.
+// place is where a block's bytes are: in a segment, or in a file that is not
+// ours (see inplace.go). The zero place is nowhere.
 type place struct {
-	segment uint32
+	segment uint32 // 0: in a file
+	file    uint32
 	offset  int64 // of the bytes, behind their CID
 	size    int64
+}
+
+// String names the place for logs and errors.
+func (p place) String() string {
+	if p.segment == 0 {
+		return fmt.Sprintf("file %d at %d", p.file, p.offset)
+	}
+	return fmt.Sprintf("%s at %d", segmentName(p.segment), p.offset)
 }
 
 // section is one block of a segment, as it is found there.
