@@ -38,7 +38,7 @@ type DiskOptions struct {
 	// Holder is how a second opener is told who has the store open. Empty means
 	// the program's name.
 	Holder string
-	// CacheBytes bounds the cache of the index. Zero means 8 MiB. Blocks are
+	// CacheBytes bounds the cache of the index. Zero means 32 MiB. Blocks are
 	// cached by the operating system.
 	CacheBytes int64
 
@@ -53,7 +53,7 @@ func (o DiskOptions) segmentSize() int64 {
 }
 
 const (
-	defaultCacheBytes = 8 << 20
+	defaultCacheBytes = 32 << 20
 
 	// Changes to the index gather in memory in tables of this size, which are then
 	// written out; up to maxFlushing of them may wait for that.
@@ -275,6 +275,9 @@ func (d *disk) audit(opts DiskOptions) (err error) {
 		return err
 	}
 	db, err := d.openPebble(opts, true)
+	if errors.Is(err, pebble.ErrDBDoesNotExist) {
+		err = fmt.Errorf("%w: the index is gone: %w", ErrCorrupt, err)
+	}
 	if err != nil {
 		return err
 	}

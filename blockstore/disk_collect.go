@@ -284,18 +284,18 @@ func (d *disk) sweepAll(ctx context.Context, shielded *marked, opts CollectOptio
 func (d *disk) sweepPage(ctx context.Context, entries []placed, shielded *marked, live inUse, dryRun bool) (c Collected, err error) {
 	d.sweep.Lock()
 	defer d.sweep.Unlock()
-	it, err := d.db.NewIter(&pebble.IterOptions{LowerBound: []byte{kindCount}, UpperBound: []byte{kindCount + 1}})
+	counts, err := newClimber(d.db, kindCount)
 	if err != nil {
 		return c, err
 	}
-	defer func() { err = errors.Join(err, it.Close()) }()
+	defer func() { err = errors.Join(err, counts.close()) }()
 	var dead []string
 	var key []byte
 	for _, e := range entries {
 		h := hashString(e.CID)
 		key = append(append(key[:0], kindCount), h...)
-		kept := it.SeekGE(key) && bytes.HasPrefix(it.Key(), key)
-		if err := it.Error(); err != nil {
+		kept := counts.to(key) && bytes.HasPrefix(counts.it.Key(), key)
+		if err := counts.it.Error(); err != nil {
 			return c, indexError(err)
 		}
 		if kept || shielded.has(h) || d.fresh.has(h) {

@@ -424,11 +424,11 @@ func (d *disk) RootUsage(ctx context.Context, root cid.Cid) (Usage, error) {
 		}
 		holders += uint64(len(told))
 	}
-	it, err := view.NewIter(&pebble.IterOptions{LowerBound: []byte{kindCount}, UpperBound: []byte{kindCount + 1}})
+	it, err := newClimber(view, kindCount)
 	if err != nil {
 		return Usage{}, err
 	}
-	defer it.Close()
+	defer it.close()
 	u := Usage{Roots: 1}
 	var found []count
 	var key []byte

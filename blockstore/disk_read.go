@@ -2,12 +2,14 @@ package blockstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"iter"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/ipfs/go-cid"
@@ -130,6 +132,9 @@ type looker struct {
 	told uint64 // settlings that the iterator sees
 	key  []byte
 
+	climb   bool // the hashes are asked about in ascending order, most of them are present
+	climber climber
+
 	untouched map[uint32]bool // files that were asked about
 }
 
@@ -142,6 +147,7 @@ func (l *looker) renew() (err error) {
 	if l.it != nil {
 		l.it.Close()
 	}
+	l.climber = climber{}
 	l.told = l.d.told.Load()
 	l.it, err = l.d.db.NewIter(&pebble.IterOptions{
 		LowerBound: []byte{kindBlock}, UpperBound: []byte{kindBlock + 1}, UseL6Filters: true,
@@ -174,7 +180,7 @@ func (l *looker) find(h string) (p place, present bool, err error) {
 		return p, true, nil
 	}
 	l.key = blockKey(l.key, h)
-	for !l.it.SeekPrefixGE(l.key) {
+	for !l.seek() {
 		if err := l.it.Error(); err != nil || l.told == l.d.told.Load() {
 			return place{}, false, err
 		}
@@ -189,6 +195,14 @@ func (l *looker) find(h string) (p place, present bool, err error) {
 	}
 	p, err = parsePlace(v)
 	return p, err == nil, err
+}
+
+func (l *looker) seek() bool {
+	if !l.climb {
+		return l.it.SeekPrefixGE(l.key)
+	}
+	l.climber.it = l.it
+	return l.climber.to(l.key) && bytes.Equal(l.it.Key(), l.key)
 }
 
 func (l *looker) info(c cid.Cid) (Info, error) {
@@ -222,19 +236,29 @@ func (d *disk) infos(ctx context.Context, cids []cid.Cid) ([]Info, error) {
 		return nil, err
 	}
 	defer l.close()
-	infos := make([]Info, 0, len(cids))
-	for i, c := range cids {
-		if i%page == 0 && ctx.Err() != nil {
+	// In the order of the index, many look-ups cost little more than reading it.
+	order := make([]int, len(cids))
+	for i := range order {
+		order[i] = i
+	}
+	if len(cids) >= manyLookups {
+		l.climb = true
+		slices.SortFunc(order, func(a, b int) int { return cmp.Compare(hashString(cids[a]), hashString(cids[b])) })
+	}
+	infos := make([]Info, len(cids))
+	for n, i := range order {
+		if n%page == 0 && ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		info, err := l.info(c)
-		if err != nil {
+		if infos[i], err = l.info(cids[i]); err != nil {
 			return nil, err
 		}
-		infos = append(infos, info)
 	}
 	return infos, nil
 }
+
+// manyLookups is from how many on it is worth the sorting.
+const manyLookups = 64
 
 // Enumerate implements [Store].
 func (d *disk) Enumerate(ctx context.Context, cur Cursor) iter.Seq2[Entry, error] {

@@ -76,7 +76,7 @@ type recount struct {
 	b       *pebble.Batch
 	ledger  ledger
 	tallies map[uint32]*tally
-	it      *pebble.Iterator
+	it      *climber
 	key     []byte
 	found   []count
 }
@@ -88,14 +88,14 @@ func (d *disk) newRecount(b *pebble.Batch) (*recount, error) {
 	if err != nil {
 		return nil, err
 	}
-	it, err := d.db.NewIter(&pebble.IterOptions{LowerBound: []byte{kindCount}, UpperBound: []byte{kindCount + 1}})
+	it, err := newClimber(d.db, kindCount)
 	if err != nil {
 		return nil, err
 	}
 	return &recount{d: d, b: b, ledger: l, tallies: map[uint32]*tally{}, it: it}, nil
 }
 
-func (r *recount) close() { r.it.Close() }
+func (r *recount) close() { r.it.close() }
 
 // number is what stands for the owner.
 func (r *recount) number(owner string) (uint32, error) {
@@ -120,28 +120,29 @@ func (r *recount) tally(number uint32) (*tally, error) {
 	return &t, err
 }
 
-// counts is who has the block in their lists. It is fast where it is asked in
-// the order of the multihashes.
+// counts is who has the block in their lists. It is asked in the order of the
+// multihashes.
 func (r *recount) counts(h string) ([]count, error) {
 	var err error
 	r.found, r.key, err = countsOf(r.it, h, r.found[:0], r.key)
 	return r.found, err
 }
 
-func countsOf(it *pebble.Iterator, h string, found []count, key []byte) ([]count, []byte, error) {
+func countsOf(c *climber, h string, found []count, key []byte) ([]count, []byte, error) {
 	key = append(append(key[:0], kindCount), h...)
-	for ok := it.SeekGE(key); ok && bytes.HasPrefix(it.Key(), key); ok = it.Next() {
+	it := c.it
+	for ok := c.to(key); ok && bytes.HasPrefix(it.Key(), key); ok = it.Next() {
 		rest := it.Key()[len(key):]
 		v, err := it.ValueAndErr()
 		if err != nil {
 			return nil, key, indexError(err)
 		}
-		c := count{}
-		if len(rest) != 4 || cutNumbers(v, &c.n) != nil || c.n == 0 {
+		n := count{}
+		if len(rest) != 4 || cutNumbers(v, &n.n) != nil || n.n == 0 {
 			return nil, key, fmt.Errorf("%w: the index has a count under %x", ErrCorrupt, it.Key())
 		}
-		c.owner = binary.BigEndian.Uint32(rest)
-		found = append(found, c)
+		n.owner = binary.BigEndian.Uint32(rest)
+		found = append(found, n)
 	}
 	if err := it.Error(); err != nil {
 		return nil, key, indexError(err)
