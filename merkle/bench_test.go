@@ -11,9 +11,17 @@ import (
 	"github.com/holdfast-sites/holdfast/blockstore"
 )
 
-// benchSite makes 2000 files of 1 to 64 KiB in 40 folders, about 65 MB.
+// benchSite is the folder that SITE names, or else one of 2000
+// files of 1 to 64 KiB in 40 folders, about 65 MB.
 func benchSite(b *testing.B) (dir string, bytes int64) {
 	b.Helper()
+	if dir := os.Getenv("SITE"); dir != "" {
+		scan, err := ScanFolder(context.Background(), dir, BuildOptions{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return dir, scan.Bytes
+	}
 	dir = b.TempDir()
 	stream := keystream("bench")
 	buf := make([]byte, 64<<10)

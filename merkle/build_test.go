@@ -117,9 +117,8 @@ func TestBuildingAgainAddsNothing(t *testing.T) {
 
 func TestBuildPutsInFewBatches(t *testing.T) {
 	store := newTestStore()
-	build(t, store, variedSite(t), BuildOptions{})
-	if blocks := len(store.order); store.puts > 2+blocks/100 {
-		t.Errorf("%d puts for %d blocks", store.puts, blocks)
+	if built := build(t, store, variedSite(t), BuildOptions{Workers: 2}); store.puts > 4+int(built.Files)/1000 {
+		t.Errorf("%d puts for %d files", store.puts, built.Files)
 	}
 }
 
@@ -160,7 +159,7 @@ func TestProgressEndsAtTheScannedTotals(t *testing.T) {
 	}
 }
 
-func TestAFileThatChangesWhileItIsReadIsNamed(t *testing.T) {
+func TestBuildNamesAFileThatChangesWhileItIsRead(t *testing.T) {
 	large := strings.Repeat("x", 40<<20)
 	for name, c := range map[string]struct {
 		change func(t *testing.T, path string)
@@ -202,6 +201,18 @@ func TestAFileThatChangesWhileItIsReadIsNamed(t *testing.T) {
 	}
 }
 
+func TestBuildNamesAFolderThatGoesWhileItIsScanned(t *testing.T) {
+	top := tree(t, map[string]string{"a": "a"})
+	s := &scanner{root: &entry{name: "top", folder: true, real: top}}
+	gone := &entry{name: "gone", parent: s.root, folder: true}
+	p := place{rules: newIgnoreRules(), trail: []string{filepath.Join(top, "gone")}}
+	err := s.folder(context.Background(), gone, p)
+	pathErr, ok := errors.AsType[*PathError](err)
+	if !ok || pathErr.Path != "gone" || !errors.Is(err, ErrChanged) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func appendTo(t *testing.T, path string) {
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
@@ -212,7 +223,7 @@ func appendTo(t *testing.T, path string) {
 	f.WriteString("more")
 }
 
-func TestEverythingUnpublishableIsNamedAtOnce(t *testing.T) {
+func TestBuildNamesEverythingUnpublishableAtOnce(t *testing.T) {
 	top := tree(t, map[string]string{
 		"fine.html":         "fine",
 		"sub/dangling":      "->nowhere",
@@ -278,7 +289,7 @@ func TestSymbolicLinksInsideTheFolderAreFollowed(t *testing.T) {
 	}
 }
 
-func TestSymbolicLinksThatMultiplyAreStopped(t *testing.T) {
+func TestBuildStopsSymbolicLinksThatMultiply(t *testing.T) {
 	files := map[string]string{"d00/leaf": "leaf"}
 	for i := 1; i < 40; i++ { // 2^39 paths
 		files[fmt.Sprintf("d%02d/x", i)] = fmt.Sprintf("->../d%02d", i-1)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"runtime"
 
 	"github.com/ipfs/go-cid"
 	"github.com/ipld/go-ipld-prime/codec/dagcbor"
@@ -17,7 +18,6 @@ import (
 	cidlink "github.com/ipld/go-ipld-prime/linking/cid"
 	"github.com/ipld/go-ipld-prime/node/basicnode"
 	mh "github.com/multiformats/go-multihash"
-	"github.com/multiformats/go-varint"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/holdfast-sites/holdfast/blockstore"
@@ -40,7 +40,7 @@ func WriteCAR(ctx context.Context, g blockstore.Getter, w io.Writer, root cid.Ci
 	if err != nil {
 		return Count{}, err
 	}
-	if err := writeSection(out, header, nil); err != nil {
+	if err := writeSection(out, "", header); err != nil {
 		return Count{}, err
 	}
 	var n Count
@@ -51,7 +51,7 @@ func WriteCAR(ctx context.Context, g blockstore.Getter, w io.Writer, root cid.Ci
 		if isIdentity(b.Cid()) {
 			continue
 		}
-		if err := writeSection(out, b.Cid().Bytes(), b.RawData()); err != nil {
+		if err := writeSection(out, b.Cid().KeyString(), b.RawData()); err != nil {
 			return n, err
 		}
 		n.Blocks++
@@ -75,14 +75,16 @@ func encodeCARHeader(root cid.Cid) ([]byte, error) {
 	return buf.Bytes(), err
 }
 
-func writeSection(w *bufio.Writer, head, body []byte) error {
-	var length [binary.MaxVarintLen64]byte
-	for _, p := range [][]byte{length[:binary.PutUvarint(length[:], uint64(len(head)+len(body)))], head, body} {
-		if _, err := w.Write(p); err != nil {
-			return err
-		}
+func writeSection(w *bufio.Writer, id string, data []byte) error {
+	length := binary.AppendUvarint(w.AvailableBuffer(), uint64(len(id)+len(data)))
+	if _, err := w.Write(length); err != nil {
+		return err
 	}
-	return nil
+	if _, err := w.WriteString(id); err != nil {
+		return err
+	}
+	_, err := w.Write(data)
+	return err
 }
 
 func isIdentity(c cid.Cid) bool { return c.Prefix().MhType == mh.IDENTITY }
@@ -95,8 +97,10 @@ type Imported struct {
 }
 
 // ReadCAR puts every block of a CARv1 or CARv2 stream into the session, each
-// checked. Whether the DAGs under the roots are complete is not looked at. It
-// holds a few batches of blocks, whatever the stream claims.
+// checked, in the order of the stream. Whether the DAGs under the roots are
+// complete is not looked at. It hashes on all processors, and holds at most
+// GOMAXPROCS + 2 chunks of blocks, of 1 MiB or one larger block each, whatever the
+// stream claims.
 //
 // It fails with ErrMalformed where the stream is not a CAR or ends too soon,
 // with a blockstore error of kind ErrCorrupt or ErrRefused for a bad block,
@@ -104,251 +108,136 @@ type Imported struct {
 // repeated blocks too), and with the reader's own errors; all of them name the
 // byte of the stream. What came before stays in the session, kept by nobody.
 func ReadCAR(ctx context.Context, into blockstore.Session, r io.Reader, limits Limits) (Imported, error) {
-	c := carReader{r: bufio.NewReaderSize(r, 256<<10), left: math.MaxInt64, limits: limits.withDefaults(), seen: cid.NewSet()}
+	c := carReader{r: bufio.NewReaderSize(r, 256<<10), left: math.MaxInt64, limits: limits.withDefaults()}
+	w := carWriter{into: into, seen: cid.NewSet()}
 	group, gctx := errgroup.WithContext(ctx)
-	batches := newSink()
-	group.Go(func() error { return batches.write(gctx, into) })
-	var readErr error
+	workers := runtime.GOMAXPROCS(0)
+	// A chunk goes to a worker and, in its turn, to the writer, which waits for it.
+	work, order := make(chan *carChunk, workers), make(chan *carChunk, workers)
 	group.Go(func() error {
-		defer batches.close()
-		if readErr = c.read(gctx, batches); readErr != nil && gctx.Err() != nil {
-			return gctx.Err()
-		}
-		return batches.flush(gctx)
+		defer close(work)
+		defer close(order)
+		return c.read(gctx, func(chunk *carChunk) error {
+			return errors.Join(send(gctx, order, chunk), send(gctx, work, chunk))
+		})
 	})
-	err := group.Wait()
-	if err == nil {
-		err = readErr
-	}
-	return Imported{Roots: c.roots, Count: c.unique, Added: batches.added}, err
-}
-
-// carReader reads one CAR and knows where in the stream it is.
-type carReader struct {
-	r      *bufio.Reader
-	off    int64 // bytes read
-	left   int64 // bytes of the data section; of a CARv1, without bound
-	v2     bool
-	limits Limits
-
-	roots  []cid.Cid
-	seen   *cid.Set
-	total  Count // repetitions too
-	unique Count
-}
-
-func (c *carReader) read(ctx context.Context, out *sink) error {
-	version, err := c.header()
-	if err == nil && version == 2 {
-		if err = c.headerV2(); err == nil {
-			version, err = c.header()
-			if err == nil && version != 1 {
-				err = c.bad(fmt.Errorf("a CARv%d inside a CARv2", version))
+	for range workers {
+		group.Go(func() error {
+			for chunk := range work {
+				chunk.check()
 			}
-		}
-	}
-	if err != nil {
-		return err
-	}
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		b, err := c.section()
-		if err == io.EOF {
 			return nil
-		}
+		})
+	}
+	group.Go(func() error { return w.write(gctx, order) })
+	err := group.Wait()
+	return Imported{Roots: c.roots, Count: w.unique, Added: w.added}, err
+}
+
+func send(ctx context.Context, to chan<- *carChunk, chunk *carChunk) error {
+	select {
+	case to <- chunk:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// carChunk is a piece of a CAR: whole sections, one behind another.
+type carChunk struct {
+	data     []byte
+	sections []carSection
+	err      error // what stands behind the sections; io.EOF for the clean end
+
+	checked chan struct{} // closed when blocks and err are what check found
+	blocks  []blockstore.Block
+}
+
+type carSection struct {
+	at  int64 // byte of the stream
+	end int   // byte of the chunk
+}
+
+const carChunkSize = 1 << 20
+
+// add makes room for a section; nil where the chunk is full.
+func (k *carChunk) add(at int64, size int) []byte {
+	if k.data == nil {
+		k.data = make([]byte, 0, max(size, carChunkSize))
+	}
+	begin, end := len(k.data), len(k.data)+size
+	if end > cap(k.data) {
+		return nil
+	}
+	k.data = k.data[:end]
+	k.sections = append(k.sections, carSection{at, end})
+	return k.data[begin:end:end]
+}
+
+// check makes blocks of the sections, up to the first that is bad.
+func (k *carChunk) check() {
+	defer close(k.checked)
+	k.blocks = make([]blockstore.Block, 0, len(k.sections))
+	begin := 0
+	for _, s := range k.sections {
+		b, err := s.block(k.data[begin:s.end:s.end])
 		if err != nil {
-			return err
+			k.err = err
+			return
 		}
-		if isIdentity(b.Cid()) {
-			continue
+		// What a CID carries in itself needs no keeping.
+		if !isIdentity(b.Cid()) {
+			k.blocks = append(k.blocks, b)
 		}
-		if err := out.put(ctx, b); err != nil {
-			return err
-		}
+		begin = s.end
 	}
 }
 
-// bad is a violation of the format at the current position.
-func (c *carReader) bad(err error) error {
-	return fmt.Errorf("CAR at byte %d: %w: %w", c.off, ErrMalformed, notEOF(err))
-}
-
-// ended makes an error of reading one that names the place. A stream that ends
-// here ends too soon.
-func (c *carReader) ended(err error, what string) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return c.bad(fmt.Errorf("the end comes inside %s", what))
-	}
-	return fmt.Errorf("CAR at byte %d: %w", c.off, err)
-}
-
-// ReadByte implements io.ByteReader for varints.
-func (c *carReader) ReadByte() (byte, error) {
-	if c.left == 0 {
-		return 0, io.EOF
-	}
-	b, err := c.r.ReadByte()
-	if err == nil {
-		c.off++
-		c.left--
-	}
-	return b, err
-}
-
-func (c *carReader) full(p []byte) error {
-	if int64(len(p)) > c.left {
-		return io.ErrUnexpectedEOF
-	}
-	n, err := io.ReadFull(c.r, p)
-	c.off += int64(n)
-	c.left -= int64(n)
-	return err
-}
-
-// length reads a section's length. io.EOF at a clean end of the data.
-func (c *carReader) length() (uint64, error) {
-	begin := c.off
-	n, err := varint.ReadUvarint(c)
-	switch {
-	case err == nil:
-		return n, nil
-	case c.off == begin && errors.Is(err, io.EOF):
-		if c.v2 && c.left > 0 {
-			return 0, c.bad(errors.New("the end comes before the end of the data that the header names"))
-		}
-		return 0, io.EOF
-	case errors.Is(err, varint.ErrOverflow), errors.Is(err, varint.ErrNotMinimal), errors.Is(err, varint.ErrUnderflow):
-		return 0, c.bad(fmt.Errorf("a section's length: %w", err))
-	}
-	return 0, c.ended(err, "a section's length")
-}
-
-// header reads a CARv1 header, or a CARv2's first bytes, which look like one.
-func (c *carReader) header() (version int64, err error) {
-	n, err := c.length()
-	if err == io.EOF {
-		return 0, c.bad(errors.New("empty"))
-	}
-	if err != nil {
-		return 0, err
-	}
-	if n == 0 || n > MaxCARHeader {
-		return 0, c.bad(fmt.Errorf("a header of %d bytes", n))
-	}
-	if int64(n) > c.left {
-		return 0, c.ended(io.ErrUnexpectedEOF, "the header")
-	}
-	data := make([]byte, n)
-	if err := c.full(data); err != nil {
-		return 0, c.ended(err, "the header")
-	}
-	nb := basicnode.Prototype.Map.NewBuilder()
-	opts := dagcbor.DecodeOptions{AllowLinks: true, MaxDepth: 4, AllocationBudget: 4 * MaxCARHeader}
-	if err := opts.Decode(nb, bytes.NewReader(data)); err != nil {
-		return 0, c.bad(fmt.Errorf("header: %w", err))
-	}
-	return c.parseHeader(nb.Build())
-}
-
-func (c *carReader) parseHeader(h datamodel.Node) (int64, error) {
-	v, err := h.LookupByString("version")
-	if err != nil {
-		return 0, c.bad(errors.New("a header without version"))
-	}
-	version, err := v.AsInt()
-	if err != nil {
-		return 0, c.bad(fmt.Errorf("version: %w", err))
-	}
-	if version == 2 && h.Length() == 1 {
-		return 2, nil
-	}
-	if version != 1 {
-		return 0, c.bad(fmt.Errorf("version %d", version))
-	}
-	roots, err := h.LookupByString("roots")
-	if err != nil || roots.Kind() != datamodel.Kind_List || h.Length() != 2 {
-		return 0, c.bad(errors.New("a header that is not a version and a list of roots"))
-	}
-	if roots.Length() > MaxCARRoots {
-		return 0, fmt.Errorf("CAR at byte %d: %w: %d roots are more than %d", c.off, ErrLimit, roots.Length(), MaxCARRoots)
-	}
-	for it := roots.ListIterator(); !it.Done(); {
-		_, n, err := it.Next()
-		if err != nil {
-			return 0, c.bad(err)
-		}
-		l, err := n.AsLink()
-		if err != nil {
-			return 0, c.bad(fmt.Errorf("roots: %w", err))
-		}
-		root := l.(cidlink.Link).Cid
-		if err := blockstore.CheckCID(root); err != nil {
-			return 0, fmt.Errorf("CAR at byte %d: root: %w", c.off, err)
-		}
-		c.roots = append(c.roots, root)
-	}
-	return 1, nil
-}
-
-// headerV2 reads what follows a CARv2's first bytes and goes to its data.
-// https://ipld.io/specs/transport/car/carv2/
-func (c *carReader) headerV2() error {
-	var h [40]byte
-	if err := c.full(h[:]); err != nil {
-		return c.ended(err, "the CARv2 header")
-	}
-	offset, size := binary.LittleEndian.Uint64(h[16:]), binary.LittleEndian.Uint64(h[24:])
-	if offset < uint64(c.off) || size == 0 || offset > math.MaxInt64 || size > math.MaxInt64-offset {
-		return c.bad(fmt.Errorf("data at %d of %d bytes", offset, size))
-	}
-	padding := int64(offset) - c.off
-	if padding > maxCARPadding {
-		return c.bad(fmt.Errorf("%d bytes before the data", padding))
-	}
-	n, err := c.r.Discard(int(padding))
-	c.off += int64(n)
-	if err != nil {
-		return c.ended(err, "the bytes before the data")
-	}
-	c.v2, c.left = true, int64(size)
-	return nil
-}
-
-// section reads and checks one block; io.EOF at the clean end.
-func (c *carReader) section() (blockstore.Block, error) {
-	begin := c.off
-	n, err := c.length()
-	if err != nil {
-		return blockstore.Block{}, err
-	}
-	if n == 0 || n > blockstore.MaxBlockSize+maxCIDSize {
-		return blockstore.Block{}, c.bad(fmt.Errorf("a section of %d bytes", n))
-	}
-	if int64(n) > c.left {
-		return blockstore.Block{}, c.ended(io.ErrUnexpectedEOF, "a block")
-	}
-	c.total.Blocks++
-	c.total.Bytes += int64(n)
-	if c.total.Blocks > c.limits.MaxBlocks || c.total.Bytes > c.limits.MaxBytes {
-		return blockstore.Block{}, fmt.Errorf("CAR at byte %d: %w", begin, ErrLimit)
-	}
-	data := make([]byte, n)
-	if err := c.full(data); err != nil {
-		return blockstore.Block{}, c.ended(err, "a block")
-	}
+func (s carSection) block(data []byte) (blockstore.Block, error) {
 	used, id, err := cid.CidFromBytes(data)
 	if err != nil {
-		return blockstore.Block{}, c.bad(fmt.Errorf("the CID of the section at byte %d: %w", begin, err))
+		return blockstore.Block{}, fmt.Errorf("CAR at byte %d: %w: a section's CID: %w", s.at, ErrMalformed, notEOF(err))
 	}
 	b, err := blockstore.CheckBlock(id, data[used:])
 	if err != nil {
-		return blockstore.Block{}, fmt.Errorf("CAR at byte %d: %w", begin, err)
-	}
-	if c.seen.Visit(id) {
-		c.unique.Blocks++
-		c.unique.Bytes += int64(b.Size())
+		return blockstore.Block{}, fmt.Errorf("CAR at byte %d: %w", s.at, err)
 	}
 	return b, nil
+}
+
+// carWriter puts what a CAR held into a session.
+type carWriter struct {
+	into   blockstore.Session
+	seen   *cid.Set
+	unique Count
+	added  blockstore.Added
+}
+
+func (w *carWriter) write(ctx context.Context, order <-chan *carChunk) error {
+	for chunk := range order {
+		select {
+		case <-chunk.checked:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		added, err := w.into.Put(ctx, chunk.blocks...)
+		if err != nil {
+			return err
+		}
+		w.added.Blocks += added.Blocks
+		w.added.Bytes += added.Bytes
+		for _, b := range chunk.blocks {
+			if w.seen.Visit(b.Cid()) {
+				w.unique.Blocks++
+				w.unique.Bytes += int64(b.Size())
+			}
+		}
+		if chunk.err == io.EOF {
+			return nil
+		}
+		if chunk.err != nil {
+			return chunk.err
+		}
+	}
+	return ctx.Err()
 }

@@ -138,7 +138,7 @@ func section(parts ...[]byte) []byte {
 
 func uvarint(n uint64) []byte { return binary.AppendUvarint(nil, n) }
 
-func TestACARThatIsNotOneIsRejectedWithItsPlaceNamed(t *testing.T) {
+func TestCARFaultsAreRejectedWithTheirPlaceNamed(t *testing.T) {
 	a, b := []byte("aaaa"), []byte("bbbb")
 	ca, cb := mustCID(t, rawV1, "aaaa"), mustCID(t, rawV1, "bbbb")
 	h := slices.Clip(carHeader(t, 1, ca))
@@ -162,11 +162,18 @@ func TestACARThatIsNotOneIsRejectedWithItsPlaceNamed(t *testing.T) {
 	}{
 		"empty":                        {nil, ErrMalformed},
 		"text":                         {[]byte("<!DOCTYPE html><html>not found</html>"), ErrMalformed},
-		"header only":                  {h, none},
+		"header only":                  {h, ErrMalformed},
+		"header only, without roots":   {carHeader(t, 1), none},
+		"header only, root in its CID": {carHeader(t, 1, mustCID(t, identity, "i")), none},
 		"cut in the header":            {h[:len(h)-1], ErrMalformed},
 		"header of 0 bytes":            {append([]byte{0}, blockA...), ErrMalformed},
 		"header over its bound":        {append(uvarint(MaxCARHeader+1), make([]byte, MaxCARHeader+1)...), ErrMalformed},
 		"header of 32 MiB and a byte":  {append(uvarint(32<<20+1), h...), ErrMalformed},
+		"header at its bound":          {append(uvarint(MaxCARHeader), make([]byte, MaxCARHeader)...), ErrMalformed},
+		"header: varint of 11 bytes":   {append(append(bytes.Repeat([]byte{0x80}, 10), 1), h...), ErrMalformed},
+		"header: varint not minimal":   {append([]byte{h[0] | 0x80, 0}, h[1:]...), ErrMalformed},
+		"header claims a huge map":     {section([]byte("\xbb\x00\x00\x01\x00\x00\x00\x00\x00")), ErrMalformed},
+		"header claims a huge text":    {section([]byte("\xa1\x7b\x00\x00\x01\x00\x00\x00\x00\x00")), ErrMalformed},
 		"header claims 2^62":           {append(uvarint(1<<62), h...), ErrMalformed},
 		"header not CBOR":              {section([]byte("hello")), ErrMalformed},
 		"header a list":                {section([]byte{0x80}), ErrMalformed},
@@ -179,11 +186,16 @@ func TestACARThatIsNotOneIsRejectedWithItsPlaceNamed(t *testing.T) {
 		"version missing":              {section([]byte("\xa1\x65roots\x80")), ErrMalformed},
 		"version text":                 {section([]byte("\xa2\x65roots\x80\x67version\x611")), ErrMalformed},
 		"version 0":                    {append(carHeader(t, 0, ca), blockA...), ErrMalformed},
+		"version 2 with roots":         {append(carHeader(t, 2, ca), blockA...), ErrMalformed},
+		"version -1":                   {append(carHeader(t, -1, ca), blockA...), ErrMalformed},
 		"version 3":                    {append(carHeader(t, 3, ca), blockA...), ErrMalformed},
 		"no roots":                     {append(carHeader(t, 1), blockA...), none},
 		"a root that is absent":        {append(carHeader(t, 1, cb), blockA...), none},
 		"as many roots as allowed":     {append(carHeader(t, 1, manyRoots[1:]...), blockA...), none},
 		"one root more":                {append(carHeader(t, 1, manyRoots...), blockA...), ErrLimit},
+		"10 000 roots":                 {append(carHeader(t, 1, slices.Repeat([]cid.Cid{ca}, 10_000)...), blockA...), ErrLimit},
+		"a root of 128 in its CID":     {append(carHeader(t, 1, mustCID(t, identity, strings.Repeat("i", 128))), blockA...), none},
+		"a root of 129 in its CID":     {append(carHeader(t, 1, mustCID(t, identity, strings.Repeat("i", 129))), blockA...), blockstore.ErrRefused},
 		"a root with a weak hash":      {append(carHeader(t, 1, weak), blockA...), blockstore.ErrRefused},
 		"other bytes than the CID's":   {append(v1, section(ca.Bytes(), b)...), blockstore.ErrCorrupt},
 		"weak hash":                    {append(v1, section(weak.Bytes(), a)...), blockstore.ErrRefused},
@@ -191,6 +203,10 @@ func TestACARThatIsNotOneIsRejectedWithItsPlaceNamed(t *testing.T) {
 		"unknown hash":                 {append(v1, section([]byte("\x01\x55\xb9\xf0\x7a\x04aaaa"), a)...), blockstore.ErrRefused},
 		"block of 2 MiB":               {append(v1, large(blockstore.MaxBlockSize)...), none},
 		"block of 2 MiB and a byte":    {append(v1, large(blockstore.MaxBlockSize+1)...), blockstore.ErrRefused},
+		"block of 2 MiB less a byte":   {append(v1, large(blockstore.MaxBlockSize-1)...), none},
+		"section at its bound":         {append(v1, large(blockstore.MaxBlockSize+maxCIDSize-len(ca.Bytes()))...), blockstore.ErrRefused},
+		"section over its bound":       {append(v1, large(blockstore.MaxBlockSize+maxCIDSize-len(ca.Bytes())+1)...), ErrMalformed},
+		"identity of 127":              {append(v1, id(127)...), none},
 		"block of 3 MiB":               {append(v1, large(3<<20)...), ErrMalformed},
 		"identity of 128":              {append(v1, id(128)...), none},
 		"identity of 129":              {append(v1, id(129)...), blockstore.ErrRefused},
@@ -237,7 +253,51 @@ func TestACARThatIsNotOneIsRejectedWithItsPlaceNamed(t *testing.T) {
 	}
 }
 
-func TestClaimsInACARAllocateNothing(t *testing.T) {
+func TestCARFaultsOfTheDAGLeaveWhatIsThereAndNameWhatIsMissing(t *testing.T) {
+	s := newTestStore()
+	here, gone := s.raw(t, "here"), mustCID(t, rawV1, "gone")
+	root := s.folder(t, link{"gone", gone, 4}, link{"here", here, 4})
+	data := carHeader(t, 1, root)
+	for _, c := range []cid.Cid{root, here} {
+		b, _ := s.Get(context.Background(), c)
+		data = append(data, section(c.Bytes(), b.RawData())...)
+	}
+	into, got, err := readCAR(data)
+	if err != nil || got.Blocks != 2 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	r, err := Verify(context.Background(), into, root, WalkOptions{})
+	if err != nil || r.Blocks != 2 || !slices.Equal(r.Missing, []cid.Cid{gone}) {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+func TestCARFaultsAHundredTimesCutAtHalfGiveTheSpaceBack(t *testing.T) {
+	ctx, store := context.Background(), blockstore.NewMemory()
+	defer store.Close()
+	s := newTestStore()
+	data := carOf(t, s, build(t, s, numbered(t, 20), BuildOptions{}).Root)
+	for range 100 {
+		session, err := store.Begin(ctx, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadCAR(ctx, session, bytes.NewReader(data[:len(data)/2]), Limits{}); !errors.Is(err, ErrMalformed) {
+			t.Fatal(err)
+		}
+		session.Close()
+	}
+	if _, err := store.Collect(ctx, blockstore.CollectOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	left, err := collect(store.Enumerate(ctx, ""))
+	kept, keptErr := store.Kept(ctx, "")
+	if len(left) > 0 || len(kept) > 0 || err != nil || keptErr != nil {
+		t.Errorf("%d blocks left, %d roots, %v, %v", len(left), len(kept), err, keptErr)
+	}
+}
+
+func TestCARFaultsAllocateNothing(t *testing.T) {
 	h := carHeader(t, 1)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

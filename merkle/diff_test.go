@@ -91,6 +91,47 @@ func TestDiffOfShardedFoldersReadsOnlyChangedShards(t *testing.T) {
 	}
 }
 
+// largeSite is a folder of 33 000 pages: 300 folders of 60, and one of 15 000
+// that is sharded. Page changed of each kind is another one.
+func largeSite(t *testing.T, s *testStore, changed int) cid.Cid {
+	page, other := s.raw(t, "page"), s.raw(t, "other")
+	pages := func(from, n int) (links []link) {
+		for i := range n {
+			l := link{fmt.Sprintf("page-with-a-long-name-%05d.html", from+i), page, 4}
+			if from+i == changed {
+				l.to = other
+			}
+			links = append(links, l)
+		}
+		return links
+	}
+	var top []link
+	for i := range 300 {
+		inner := s.folder(t, link{"deeper", s.folder(t, pages(60*i, 60)...), 1})
+		top = append(top, link{fmt.Sprintf("section-%03d", i), inner, 1})
+	}
+	return s.folder(t, append(top, link{"wide", s.shards(t, pages(18_000, 15_000)), 1})...)
+}
+
+func TestDiffOfLargeSitesThatDifferInOneFileReadsAHandfulOfBlocks(t *testing.T) {
+	s := newTestStore()
+	before := largeSite(t, s, -1)
+	for changed, want := range map[int]string{
+		7_777:      "m section-129/deeper/page-with-a-long-name-07777.html",
+		33_000 - 1: "m wide/page-with-a-long-name-32999.html",
+	} {
+		after := largeSite(t, s, changed)
+		reads := s.gets
+		if got := diff(t, s, before, after); !slices.Equal(got, []string{want}) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		// Both sides of each folder or shard on the way, and of the page itself.
+		if reads = s.gets - reads; reads > 10 {
+			t.Errorf("%s: %d blocks of %d read", want, reads, len(s.blocks))
+		}
+	}
+}
+
 func TestDiffAcrossTheStepToShards(t *testing.T) {
 	s := newTestStore()
 	plain := build(t, s, numbered(t, 500), BuildOptions{}).Root

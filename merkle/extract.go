@@ -255,6 +255,7 @@ func (x *extractor) file(ctx context.Context, path string, n *fsNode) (err error
 		return err
 	}
 	r := &fileReader{ctx: ctx, get: x.get, root: n}
+	defer r.Close()
 	_, err = r.WriteTo(counter{f, x})
 	if closeErr := f.Close(); err == nil {
 		err = closeErr

@@ -116,7 +116,7 @@ func outside(t *testing.T, s *testStore, root cid.Cid, want error) {
 	}
 }
 
-func TestExtractWritesNothingOutside(t *testing.T) {
+func TestExportFaultsWriteNothingOutside(t *testing.T) {
 	for _, name := range []string{"..", ".", "", "/", "/etc", "a/b", "../x", "nul\x00", strings.Repeat("x", 256), strings.Repeat("x", 5000)} {
 		t.Run(fmt.Sprintf("%.10q", name), func(t *testing.T) {
 			s := newTestStore()
@@ -139,14 +139,14 @@ func TestExtractWritesNothingOutside(t *testing.T) {
 	})
 }
 
-func TestNothingIsWrittenThroughASymbolicLink(t *testing.T) {
+func TestExportFaultsNeverWriteThroughASymbolicLink(t *testing.T) {
 	s := newTestStore()
 	// "a" would have to be link and folder at once.
 	root := s.pb(t, unixfs.FolderPBData(), link{"a", s.symlink(t, "b"), 1}, link{"a", s.folder(t, link{"x", s.raw(t, "x"), 1}), 1})
 	outside(t, s, root, ErrMalformed)
 }
 
-func TestSymbolicLinksThatStayInsideAreWritten(t *testing.T) {
+func TestExportFaultsLeaveLinksThatStayInside(t *testing.T) {
 	s, dst := newTestStore(), filepath.Join(t.TempDir(), "out")
 	root := s.folder(t,
 		link{"d", s.folder(t, link{"up", s.symlink(t, "../page"), 1}, link{"top", s.symlink(t, ".."), 1}), 1},
@@ -164,7 +164,7 @@ func TestSymbolicLinksThatStayInsideAreWritten(t *testing.T) {
 	}
 }
 
-func TestExtractOfTreesLargerThanTheirBlocksIsRefusedBeforeItBegins(t *testing.T) {
+func TestDAGFaultsOfSizeAreRefusedBeforeAnythingIsWritten(t *testing.T) {
 	s := newTestStore()
 	outside(t, s, doubling(t, s, 31, s.raw(t, "leaf")), ErrLimit)
 	outside(t, s, doubling(t, s, 100, s.raw(t, "leaf")), ErrLimit) // more files than an int64 counts
@@ -209,7 +209,7 @@ func TestExtractHoldsItsLimitsExactly(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsNotWhatItsNodesDeclareIsNeverReadToACleanEnd(t *testing.T) {
+func TestDAGFaultsInAFileAreNeverReadToACleanEnd(t *testing.T) {
 	s := newTestStore()
 	a, b := s.raw(t, "aaaa"), s.raw(t, "bbbb")
 	missing := mustCID(t, rawV1, "gone")

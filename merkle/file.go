@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"sync"
 
 	"github.com/ipfs/boxo/ipld/merkledag"
 	"github.com/ipfs/boxo/ipld/unixfs"
@@ -17,13 +16,10 @@ import (
 	"github.com/holdfast-sites/holdfast/blockstore"
 )
 
-// maxAhead bounds the chunks of one file that are hashed at once.
-const maxAhead = 8
-
 // file builds one regular file and makes sure that it was the scanned one
 // throughout.
-func (b *builder) file(ctx context.Context, e *entry) (node, error) {
-	f, err := openFile(b.scan.path(e))
+func (b *builder) file(ctx context.Context, into *packer, e *entry) (node, error) {
+	f, err := openFile(e.path())
 	if errors.Is(err, fs.ErrNotExist) {
 		return node{}, ErrChanged
 	}
@@ -31,19 +27,19 @@ func (b *builder) file(ctx context.Context, e *entry) (node, error) {
 		return node{}, bareError(err)
 	}
 	defer f.Close()
-	if !unchanged(f, e.info) {
+	if !unchanged(f, e.stamp) {
 		return node{}, ErrChanged
 	}
 	var out node
-	if e.info.Size() <= b.profile.ChunkSize && b.profile.RawLeaves {
-		out, err = b.smallFile(ctx, f, e.info.Size())
+	if b.oneLeaf(e.stamp.size) {
+		out, err = b.smallFile(ctx, into, f, e.stamp.size)
 	} else {
-		out, err = b.largeFile(ctx, f, e.info.Size())
+		out, err = b.largeFile(ctx, into, f, e.stamp.size)
 	}
 	if err != nil {
 		return node{}, bareError(err)
 	}
-	if !unchanged(f, e.info) {
+	if !unchanged(f, e.stamp) {
 		return node{}, ErrChanged
 	}
 	return out, nil
@@ -51,56 +47,64 @@ func (b *builder) file(ctx context.Context, e *entry) (node, error) {
 
 // unchanged compares with what the scan saw; it also notices that another
 // file, or a link to one, has been put in its place.
-func unchanged(f *os.File, scanned fs.FileInfo) bool {
+func unchanged(f *os.File, scanned stamp) bool {
 	now, err := f.Stat()
-	return err == nil && now.Mode().IsRegular() && os.SameFile(now, scanned) &&
-		now.Size() == scanned.Size() && now.ModTime().Equal(scanned.ModTime())
+	return err == nil && now.Mode().IsRegular() && stampOf(now).sameFile(scanned)
 }
 
-// smallFile is a file of one raw leaf: the common case, without any of the
-// layout's machinery.
-func (b *builder) smallFile(ctx context.Context, f io.Reader, size int64) (node, error) {
-	data := make([]byte, size)
-	if _, err := io.ReadFull(f, data); err != nil {
-		return node{}, shortRead(err)
-	}
-	blk, err := blockstore.NewBlock(rawPrefix(b.profile.CidBuilder()), data)
+// oneLeaf says that a file of this size is one raw leaf: the common case,
+// which needs nothing of the layout's machinery.
+func (b *builder) oneLeaf(size int64) bool {
+	return b.profile.RawLeaves && size <= min(b.profile.ChunkSize, slabSize)
+}
+
+func (b *builder) smallFile(ctx context.Context, into *packer, f io.ReaderAt, size int64) (node, error) {
+	data, err := into.room(ctx, int(size))
 	if err != nil {
 		return node{}, err
 	}
-	if err := b.sink.put(ctx, blk); err != nil {
+	if n, err := f.ReadAt(data, 0); n < len(data) {
+		return node{}, shortRead(err)
+	}
+	blk, err := blockstore.NewBlock(b.rawPrefix, data)
+	if err != nil {
+		return node{}, err
+	}
+	if err := into.put(ctx, blk); err != nil {
 		return node{}, err
 	}
 	b.bytes.Add(size)
-	return node{cid: blk.Cid(), tsize: uint64(size), blocks: []sizedID{{blk.Cid(), size}}}, nil
+	return node{sizedID: sizedID{blk.Cid(), size}, tsize: uint64(size)}, nil
 }
 
-// largeFile is laid out by boxo, its leaves hashed ahead on several processors.
-func (b *builder) largeFile(ctx context.Context, f io.Reader, size int64) (node, error) {
+// largeFile is laid out by boxo, its leaves read and hashed ahead on several
+// processors.
+func (b *builder) largeFile(ctx context.Context, into *packer, f io.ReaderAt, size int64) (node, error) {
 	chunks := &chunker{
+		ctx:    ctx,
 		r:      f,
-		left:   size,
-		size:   b.profile.ChunkSize,
-		prefix: rawPrefix(b.profile.CidBuilder()),
+		size:   size,
+		length: b.profile.ChunkSize,
+		raw:    b.profile.RawLeaves && b.profile.ChunkSize <= slabSize,
+		prefix: b.rawPrefix,
 		ahead:  min(b.workers+1, maxAhead),
-		read: func(n int) error {
+		into:   into,
+		read: func(n int) {
 			b.bytes.Add(int64(n))
 			b.report()
-			return ctx.Err()
 		},
 	}
 	defer chunks.close()
 	var out node
+	made := assembly{into: into, out: &out, seen: make(map[cid.Cid]struct{}), chunks: chunks}
 	params := helpers.DagBuilderParams{
 		Maxlinks:   b.profile.FileDAGWidth,
 		RawLeaves:  b.profile.RawLeaves,
 		CidBuilder: b.profile.CidBuilder(),
-		Dagserv:    b.writer(ctx, &out),
+		Dagserv:    made.writer(ctx),
 	}
-	if b.profile.RawLeaves {
+	if chunks.raw {
 		params.CidBuilder = hashedAhead{chunks, params.CidBuilder.(cid.Prefix)}
-	} else {
-		chunks.ahead = 0
 	}
 	layout, err := params.New(chunks)
 	if err != nil {
@@ -108,16 +112,16 @@ func (b *builder) largeFile(ctx context.Context, f io.Reader, size int64) (node,
 	}
 	root, err := balanced.Layout(layout)
 	if err != nil {
-		return node{}, shortRead(err)
+		return node{}, err
 	}
 	for n := divideUp(size, b.profile.ChunkSize); n > 1; n = divideUp(n, int64(b.profile.FileDAGWidth)) {
 		out.height++
 	}
-	return out, out.rootedAt(root)
+	return out, made.rootedAt(root)
 }
 
 // symlink writes a UnixFS symlink.
-func (b *builder) symlink(ctx context.Context, target string) (node, error) {
+func (b *builder) symlink(ctx context.Context, into *packer, target string) (out node, err error) {
 	data, err := unixfs.SymlinkData(target)
 	if err != nil {
 		return node{}, err
@@ -126,12 +130,14 @@ func (b *builder) symlink(ctx context.Context, target string) (node, error) {
 	if err := n.SetCidBuilder(b.profile.CidBuilder()); err != nil {
 		return node{}, err
 	}
-	var out node
-	return out, b.finish(ctx, n, &out)
+	made := assembly{into: into, out: &out}
+	return out, made.finish(ctx, n)
 }
 
 func divideUp(n, by int64) int64 { return (n + by - 1) / by }
 
+// shortRead is why a read got less than the file had. The layout would take
+// io.EOF for a clean end.
 func shortRead(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return ErrChanged
@@ -141,82 +147,4 @@ func shortRead(err error) error {
 
 func rawPrefix(b cid.Builder) cid.Prefix {
 	return b.WithCodec(cid.Raw).(cid.Prefix)
-}
-
-// chunk is a piece of a file and its CID as a raw leaf, once done is closed.
-type chunk struct {
-	data []byte
-	cid  cid.Cid
-	err  error
-	done chan struct{}
-}
-
-// chunker is boxo's Splitter: it cuts a file of known size into pieces of one
-// size and hashes the next few while the layout works on the current one.
-type chunker struct {
-	r      io.Reader
-	left   int64 // bytes not yet read
-	size   int64 // of a chunk
-	prefix cid.Prefix
-	ahead  int // chunks to hash before they are asked for; 0: hash none
-	read   func(n int) error
-
-	queue   []*chunk
-	current *chunk
-	wg      sync.WaitGroup
-}
-
-// Reader implements boxo's Splitter.
-func (c *chunker) Reader() io.Reader { return c.r }
-
-// NextBytes implements boxo's Splitter.
-func (c *chunker) NextBytes() ([]byte, error) {
-	for c.left > 0 && len(c.queue) <= c.ahead {
-		next := &chunk{data: make([]byte, min(c.left, c.size)), done: make(chan struct{})}
-		if _, err := io.ReadFull(c.r, next.data); err != nil {
-			// The layout takes io.EOF for a clean end.
-			return nil, ErrChanged
-		}
-		c.left -= int64(len(next.data))
-		if err := c.read(len(next.data)); err != nil {
-			return nil, err
-		}
-		c.queue = append(c.queue, next)
-		if c.ahead > 0 {
-			c.wg.Go(func() {
-				defer close(next.done)
-				next.cid, next.err = c.prefix.Sum(next.data)
-			})
-		}
-	}
-	if len(c.queue) == 0 {
-		return nil, io.EOF
-	}
-	c.current, c.queue = c.queue[0], c.queue[1:]
-	return c.current.data, nil
-}
-
-// close waits for the hashing that nobody will ask for.
-func (c *chunker) close() { c.wg.Wait() }
-
-// hashedAhead is a cid.Builder that knows the CID of the chunk that was handed
-// out last, and computes all others.
-type hashedAhead struct {
-	chunks *chunker
-	cid.Prefix
-}
-
-// Sum implements cid.Builder.
-func (h hashedAhead) Sum(data []byte) (cid.Cid, error) {
-	if c := h.chunks.current; h.Codec == cid.Raw && c != nil && len(data) > 0 && len(data) == len(c.data) && &data[0] == &c.data[0] {
-		<-c.done
-		return c.cid, c.err
-	}
-	return h.Prefix.Sum(data)
-}
-
-// WithCodec implements cid.Builder.
-func (h hashedAhead) WithCodec(codec uint64) cid.Builder {
-	h.Codec = codec
-	return h
 }

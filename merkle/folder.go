@@ -15,12 +15,13 @@ import (
 const maxShardLevels = 64 / 8
 
 // tree builds the folders under e, children first, when all files are built.
-func (b *builder) tree(ctx context.Context, e *entry) error {
+func (b *builder) tree(ctx context.Context, into *packer, e *entry) error {
 	if !e.folder {
 		return nil
 	}
-	for _, c := range e.children {
-		if err := b.tree(ctx, c); err != nil {
+	for i := range e.children {
+		c := &e.children[i]
+		if err := b.tree(ctx, into, c); err != nil {
 			return err
 		}
 		e.built.height = max(e.built.height, c.built.height+1)
@@ -28,7 +29,11 @@ func (b *builder) tree(ctx context.Context, e *entry) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := b.folder(ctx, e); err != nil {
+	if e.recalled && e.sameEntries() {
+		e.built = e.known.node
+		return nil
+	}
+	if err := b.folder(ctx, into, e); err != nil {
 		return &PathError{Path: e.where(), Err: err}
 	}
 	return nil
@@ -37,28 +42,31 @@ func (b *builder) tree(ctx context.Context, e *entry) error {
 // folder builds one folder by the profile: plain while it is small enough,
 // else sharded. boxo's own directory type decides the same, but anew with every
 // name that is added, at a cost that grows with the square of their number.
-func (b *builder) folder(ctx context.Context, e *entry) error {
+func (b *builder) folder(ctx context.Context, into *packer, e *entry) error {
 	n := unixfs.EmptyDirNode()
 	if err := n.SetCidBuilder(b.profile.CidBuilder()); err != nil {
 		return err
 	}
-	linkBytes := 0
-	for _, c := range e.children {
-		if err := n.AddRawLink(c.name, &ipld.Link{Name: c.name, Size: c.built.tsize, Cid: c.built.cid}); err != nil {
-			return err
-		}
-		linkBytes += len(c.name) + c.built.cid.ByteLen()
+	links := make([]*ipld.Link, len(e.children))
+	size := 0
+	for i := range e.children {
+		c := &e.children[i]
+		links[i] = c.built.link(c.name)
+		size += len(c.name) + c.built.cid.ByteLen()
 	}
-	size := linkBytes
-	if b.profile.HAMTSizeEstimation == uio.SizeEstimationBlock {
-		size = len(n.RawData())
+	if err := n.SetLinks(links); err != nil {
+		return err
 	}
+	if b.profile.HAMTSizeEstimation == uio.SizeEstimationBlock && size <= b.profile.HAMTShardingSize {
+		size = len(n.RawData()) // which is larger
+	}
+	made := assembly{into: into, out: &e.built}
 	if size > b.profile.HAMTShardingSize {
 		e.built.height += maxShardLevels
-		if err := b.shards(ctx, e); err != nil {
+		if err := b.shards(ctx, made, links); err != nil {
 			return err
 		}
-	} else if err := b.finish(ctx, n, &e.built); err != nil {
+	} else if err := made.finish(ctx, n); err != nil {
 		return err
 	}
 	if e.built.height > DefaultMaxDepth {
@@ -68,14 +76,14 @@ func (b *builder) folder(ctx context.Context, e *entry) error {
 }
 
 // shards builds a folder as a HAMT.
-func (b *builder) shards(ctx context.Context, e *entry) error {
-	root, err := hamt.NewShard(b.writer(ctx, &e.built), b.profile.HAMTShardWidth)
+func (b *builder) shards(ctx context.Context, made assembly, links []*ipld.Link) error {
+	root, err := hamt.NewShard(made.writer(ctx), b.profile.HAMTShardWidth)
 	if err != nil {
 		return err
 	}
 	root.SetCidBuilder(b.profile.CidBuilder())
-	for _, c := range e.children {
-		if err := root.SetLink(ctx, c.name, &ipld.Link{Name: c.name, Size: c.built.tsize, Cid: c.built.cid}); err != nil {
+	for _, l := range links {
+		if err := root.SetLink(ctx, l.Name, l); err != nil {
 			return err
 		}
 	}
@@ -83,5 +91,5 @@ func (b *builder) shards(ctx context.Context, e *entry) error {
 	if err != nil {
 		return err
 	}
-	return e.built.rootedAt(n)
+	return made.rootedAt(n)
 }

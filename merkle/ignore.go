@@ -3,12 +3,9 @@ package merkle
 import (
 	"bytes"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
-	"os"
+	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
 )
@@ -26,56 +23,77 @@ const maxIgnoreFile = 1 << 20
 var defaultIgnores = []string{
 	".git", ".hg", ".svn",
 	".DS_Store", "._*", "Thumbs.db", "desktop.ini",
-	"*.swp", "*~",
+	"*.swp", "*~", ".#*", "[#]*#", // of editors; a lock of Emacs (.#name) is a link to nothing
 	IgnoreFile,
 }
 
-// ignoreRules are the patterns in force in one folder, weakest first.
-type ignoreRules []gitignore.Pattern
+// ignoreRules are the patterns in force in one folder; immutable.
+type ignoreRules struct {
+	patterns []gitignore.Pattern // weakest first
+	matcher  gitignore.Matcher   // of all of them
+	own      bool                // some are not of defaultIgnores
+}
 
 func newIgnoreRules() ignoreRules {
-	return ignoreRules(nil).with(defaultIgnores, nil)
+	rules := ignoreRules{}.with(defaultIgnores, nil)
+	rules.own = false
+	return rules
 }
 
 // with returns the rules of a folder below: these and the lines of its own
 // ignore file. domain is the path of the folder, in parts.
 func (r ignoreRules) with(lines []string, domain []string) ignoreRules {
-	out := r[:len(r):len(r)]
+	patterns := slices.Clip(r.patterns)
 	for _, line := range lines {
 		line = strings.TrimSuffix(line, "\r")
 		if strings.TrimSpace(line) == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		out = append(out, gitignore.ParsePattern(line, domain))
+		patterns = append(patterns, gitignore.ParsePattern(line, domain))
 	}
-	return out
+	return ignoreRules{patterns: patterns, matcher: gitignore.NewMatcher(patterns), own: true}
 }
 
-// ignored says whether the path, in parts from the top, is left out.
+// ignored says whether the path, in parts from the top, is left out, where the
+// folders on the way to it are not.
 func (r ignoreRules) ignored(path []string, folder bool) bool {
-	return gitignore.NewMatcher(r).Match(path, folder)
+	if !r.own {
+		// The defaults look at one name at a time, and have passed all but the last.
+		path = path[len(path)-1:]
+		if !mayBeDefault(path[0]) {
+			return false
+		}
+	}
+	return r.matcher.Match(path, folder)
 }
+
+// mayBeDefault is false for most of the names that no default pattern matches,
+// which saves a build a large part of its time where nothing has changed.
+func mayBeDefault(name string) bool {
+	return name == "" || defaultEnds.first[name[0]] || defaultEnds.last[name[len(name)-1]]
+}
+
+// defaultEnds is the first and last bytes of what defaultIgnores match. None of
+// them is wild at both ends.
+var defaultEnds = func() (ends struct{ first, last [256]bool }) {
+	for _, p := range defaultIgnores {
+		if strings.HasPrefix(p, "*") {
+			ends.last[p[len(p)-1]] = true
+		} else {
+			ends.first[p[0]] = true
+		}
+	}
+	return ends
+}()
 
 // readIgnoreFile returns the lines of a folder's ignore file; none where it has none.
 func readIgnoreFile(path string) ([]string, error) {
-	// O_NONBLOCK, since opening a FIFO would wait for its writer.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	data, err := readRegular(path, maxIgnoreFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.New("not a regular file")
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxIgnoreFile+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > maxIgnoreFile {
-		return nil, fmt.Errorf("larger than %d bytes", maxIgnoreFile)
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	return strings.Split(string(data), "\n"), nil

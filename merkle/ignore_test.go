@@ -59,6 +59,19 @@ func TestAnIgnoredFolderIsNotLookedInto(t *testing.T) {
 	build(t, newTestStore(), top, BuildOptions{})
 }
 
+func TestTheQuickLookAtANameMissesNoDefault(t *testing.T) {
+	names := []string{"x", "index.html", ".well-known", "Thumbs", "d", "p", "~"}
+	for _, p := range defaultIgnores {
+		names = append(names, p, strings.ReplaceAll(p, "*", ""), strings.ReplaceAll(p, "*", "some"), "x"+p, p+"x", strings.ToUpper(p))
+	}
+	rules := newIgnoreRules()
+	for _, name := range names {
+		if got, want := rules.ignored([]string{name}, false), rules.matcher.Match([]string{name}, false); got != want {
+			t.Errorf("%q: %v, the patterns say %v", name, got, want)
+		}
+	}
+}
+
 func FuzzIgnore(f *testing.F) {
 	f.Add("*.log\n!keep.log\n/a/**/b\n\\#x", "a/x/b")
 	f.Add("[", "[")

@@ -27,8 +27,8 @@ const (
 
 // Links returns what a block links to, in the order in which its codec lists
 // it, repetitions included. Raw blocks have no links. ErrMalformed where the
-// bytes don't follow the codec (dag-pb, dag-cbor, dag-json), ErrUnsupported
-// for any other codec.
+// bytes don't follow the codec (dag-pb, dag-cbor, dag-json), or are a shard of a
+// folder that nobody could list; ErrUnsupported for any other codec.
 func Links(b blockstore.Block) ([]cid.Cid, error) {
 	switch b.Cid().Prefix().Codec {
 	case cid.Raw:
@@ -36,6 +36,9 @@ func Links(b blockstore.Block) ([]cid.Cid, error) {
 	case cid.DagProtobuf:
 		n, err := decodePB(b)
 		if err != nil {
+			return nil, err
+		}
+		if err := checkShard(b.Cid(), n); err != nil {
 			return nil, err
 		}
 		links := make([]cid.Cid, len(n.Links()))

@@ -73,6 +73,9 @@ func (n *fsNode) asShard(fs *unixfs.FSNode) error {
 		if !strings.HasPrefix(name, fmt.Sprintf("%0*X", n.fanout.width(), slot)) {
 			return fmt.Errorf("link %q in slot %X", name, slot)
 		}
+		if len(name) == n.fanout.width() && n.links[len(n.slots)].Cid.Prefix().Codec != cid.DagProtobuf {
+			return fmt.Errorf("no shard below, in slot %X", slot)
+		}
 		n.slots = append(n.slots, slot)
 	}
 	return nil
@@ -168,11 +171,7 @@ func (n *fsNode) shardEntries(ctx context.Context, g blockstore.Getter, used int
 func (n *fsNode) lookup(ctx context.Context, g blockstore.Getter, name string) (dirent, error) {
 	switch n.kind {
 	case kindFolder:
-		i := slices.IndexFunc(n.links, func(l *ipld.Link) bool { return l.Name == name })
-		if i < 0 {
-			return dirent{}, ErrNoPath
-		}
-		return dirent{name, n.links[i].Cid, n.links[i].Size}, nil
+		return n.plainEntry(name)
 	case kindShard:
 	default:
 		return dirent{}, fmt.Errorf("%w: what should hold it is not a folder", ErrNoPath)
@@ -195,4 +194,18 @@ func (n *fsNode) lookup(ctx context.Context, g blockstore.Getter, name string) (
 			return dirent{}, err
 		}
 	}
+}
+
+// plainEntry finds a name in a folder without shards. One that stands twice is
+// an error here too: else it would depend on the reader what it leads to.
+func (n *fsNode) plainEntry(name string) (dirent, error) {
+	called := func(l *ipld.Link) bool { return l.Name == name }
+	i := slices.IndexFunc(n.links, called)
+	if i < 0 {
+		return dirent{}, ErrNoPath
+	}
+	if slices.ContainsFunc(n.links[i+1:], called) {
+		return dirent{}, malformed(n.cid, fmt.Errorf("the name %q stands twice", name))
+	}
+	return dirent{name, n.links[i].Cid, n.links[i].Size}, nil
 }

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
-	"github.com/ipfs/boxo/ipld/unixfs"
 	"github.com/ipfs/boxo/ipld/unixfs/hamt"
 	pb "github.com/ipfs/boxo/ipld/unixfs/pb"
 	"github.com/ipfs/go-cid"
@@ -16,8 +16,18 @@ import (
 	"github.com/holdfast-sites/holdfast/blockstore"
 )
 
-// shardOf is a sharded folder made by boxo.
+// shardOf is a sharded folder of files that hold their names.
 func shardOf(t testing.TB, s *testStore, names ...string) cid.Cid {
+	t.Helper()
+	var links []link
+	for _, name := range names {
+		links = append(links, link{name, s.raw(t, name), 1})
+	}
+	return s.shards(t, links)
+}
+
+// shards is a sharded folder made by boxo.
+func (s *testStore) shards(t testing.TB, links []link) cid.Cid {
 	t.Helper()
 	root, err := hamt.NewShard(nodeWriter{add: func(n ipld.Node) error {
 		b, err := blockstore.BlockOf(n)
@@ -30,8 +40,8 @@ func shardOf(t testing.TB, s *testStore, names ...string) cid.Cid {
 		t.Fatal(err)
 	}
 	root.SetCidBuilder(pbV1)
-	for _, name := range names {
-		if err := root.SetLink(context.Background(), name, &ipld.Link{Cid: s.raw(t, name), Size: 1}); err != nil {
+	for _, l := range links {
+		if err := root.SetLink(context.Background(), l.name, &ipld.Link{Cid: l.to, Size: l.size}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -90,7 +100,7 @@ func shardData(t testing.TB, bits []byte, fanout, hash *uint64) []byte {
 	return marshal(t, &pb.Data{Type: pb.Data_HAMTShard.Enum(), Data: bits, Fanout: fanout, HashType: hash})
 }
 
-func TestMalformedShardsAreErrorsOnEveryPath(t *testing.T) {
+func TestHAMTFaultsAreErrorsOnEveryPath(t *testing.T) {
 	ctx, s := context.Background(), newTestStore()
 	murmur, u := new(uint64(hamt.HashMurmur3)), func(n uint64) *uint64 { return &n }
 	leaf := s.raw(t, "leaf")
@@ -139,6 +149,10 @@ func TestMalformedShardsAreErrorsOnEveryPath(t *testing.T) {
 		"name short":              s.pb(t, shardData(t, bit(slot), u(256), murmur), link{"A", leaf, 1}),
 		"name of another slot":    s.pb(t, shardData(t, bit(slot), u(256), murmur), link{fmt.Sprintf("%02Xleaf", slot^1), leaf, 1}),
 		"entry in another slot":   s.pb(t, shardData(t, bit(slot^1), u(256), murmur), link{fmt.Sprintf("%02Xleaf", slot^1), leaf, 1}),
+		"fanout 4":                s.pb(t, shardData(t, nil, u(4), murmur)),
+		"fanout 1025":             s.pb(t, shardData(t, bit(slot), u(1025), murmur), link{"0" + good, leaf, 1}),
+		"bitfield over-full":      s.pb(t, shardData(t, bit(slot, slot^1), u(256), murmur), link{good, leaf, 1}),
+		"links over-full":         s.pb(t, shardData(t, bit(slot), u(256), murmur), link{good, leaf, 1}, link{good, leaf, 1}),
 		"shard below is a leaf":   below(leaf),
 		"shard below is a folder": below(s.folder(t)),
 		"shard below is a file":   below(s.file(t, 4, []uint64{4}, leaf)),
@@ -149,6 +163,14 @@ func TestMalformedShardsAreErrorsOnEveryPath(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for what, err := range map[string]error{
 				"resolve": func() error { _, err := Resolve(ctx, s, root, "leaf"); return err }(),
+				"list": func() error {
+					n, err := getNode(ctx, s, root)
+					if err == nil {
+						_, err = n.entries(ctx, s)
+					}
+					return err
+				}(),
+				"measure": func() error { _, err := Measure(ctx, s, root); return err }(),
 				"extract": func() error { _, err := Extract(ctx, s, root, t.TempDir()+"/out", nil); return err }(),
 				"diff":    func() error { _, err := collect(Diff(ctx, s, s.folder(t), root)); return err }(),
 				"diff from one": func() error {
@@ -163,6 +185,16 @@ func TestMalformedShardsAreErrorsOnEveryPath(t *testing.T) {
 				if !errors.Is(err, ErrMalformed) {
 					t.Errorf("%s: %v", what, err)
 				}
+			}
+			// What follows links only sees one block at a time, but no more blocks
+			// than there are.
+			r, err := Verify(ctx, s, root, WalkOptions{})
+			_, alone := getNode(ctx, s, root)
+			if !errors.Is(err, ErrMalformed) && (alone != nil || err != nil || r.Blocks > 30) {
+				t.Errorf("verify: %d blocks, %v", r.Blocks, err)
+			}
+			if _, writeErr := WriteCAR(ctx, s, io.Discard, root, WalkOptions{}); (writeErr == nil) != (err == nil) {
+				t.Errorf("export: %v", writeErr)
 			}
 		})
 	}
@@ -192,13 +224,5 @@ func TestResolveTellsAMissingNameFromAMissingBlock(t *testing.T) {
 	}
 	if _, err := Resolve(ctx, s, s.add(t, withCodec(rawV1, cid.DagCBOR), []byte{0xa0}), "a"); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("into CBOR: %v", err)
-	}
-}
-
-func TestAFolderWithANameTwiceIsMalformed(t *testing.T) {
-	ctx, s := context.Background(), newTestStore()
-	root := s.pb(t, unixfs.FolderPBData(), link{"a", s.raw(t, "1"), 1}, link{"a", s.raw(t, "2"), 1})
-	if _, err := Extract(ctx, s, root, t.TempDir()+"/out", nil); !errors.Is(err, ErrMalformed) {
-		t.Errorf("extract: %v", err)
 	}
 }

@@ -11,12 +11,17 @@ import (
 	"github.com/holdfast-sites/holdfast/blockstore"
 )
 
+// fileAhead is how many parts of a file are asked for before their turn.
+const fileAhead = 8
+
 // OpenFile reads the UnixFS file c. The reader fetches with ctx, which must
-// live as long as the reader is used, holds one leaf at a time, and never
-// returns bytes that the file does not have, nor a clean end before the size
-// that its root declares: where the parts disagree, a read fails with
-// ErrMalformed. ErrNoPath where c is a folder or symlink. The reader also
-// implements io.WriterTo; it is for one goroutine.
+// live as long as the reader is used. It never returns bytes that the file does
+// not have, nor a clean end before the size that its root declares: where the
+// parts disagree, a read fails with ErrMalformed. ErrNoPath where c is a folder or symlink.
+//
+// The reader also implements io.WriterTo; it is for one goroutine. What is read
+// in sequence is fetched ahead, at once by WriteTo and step by step by Read, so
+// that it holds at most nine leaves (of 2 MiB at most). The caller closes it.
 func OpenFile(ctx context.Context, g blockstore.Getter, c cid.Cid) (io.ReadSeekCloser, error) {
 	n, err := getNode(ctx, g, c)
 	if err != nil {
@@ -35,6 +40,10 @@ type fileReader struct {
 	root *fsNode
 	off  int64
 	path []filePart
+
+	ahead  *readAhead // nil until something is asked for
+	window int        // parts to ask for ahead; grows as the reading goes on
+	asked  int        // and not taken, in all of path
 }
 
 // filePart is a node on the way to the current leaf. Its content begins at
@@ -44,6 +53,13 @@ type filePart struct {
 	start   int64
 	next    int
 	reached int64
+	ahead   []aheadLink // of links behind next, in order
+	asked   int         // the link to ask for next
+}
+
+type aheadLink struct {
+	link int
+	*fetch
 }
 
 var errClosed = errors.New("file reader is closed")
@@ -64,6 +80,7 @@ func (r *fileReader) Read(p []byte) (int, error) {
 
 // WriteTo implements io.WriterTo without a buffer in between.
 func (r *fileReader) WriteTo(w io.Writer) (total int64, err error) {
+	r.window = fileAhead
 	for {
 		data, err := r.leaf()
 		if err == io.EOF {
@@ -98,6 +115,9 @@ func (r *fileReader) Seek(offset int64, whence int) (int64, error) {
 	if offset < 0 {
 		return 0, errors.New("seek: before the beginning")
 	}
+	if offset != r.off {
+		r.dropAll()
+	}
 	if offset < r.off {
 		r.path = nil
 	}
@@ -105,8 +125,11 @@ func (r *fileReader) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-// Close lets go of the blocks. It does not fail.
+// Close lets go of the blocks and ends what is being fetched. It does not fail.
 func (r *fileReader) Close() error {
+	if r.ahead != nil {
+		r.ahead.close()
+	}
 	r.root, r.path = nil, nil
 	return nil
 }
@@ -120,6 +143,7 @@ func (r *fileReader) leaf() ([]byte, error) {
 		return nil, io.EOF
 	}
 	for len(r.path) > 0 && r.off >= r.path[len(r.path)-1].start+r.path[len(r.path)-1].size {
+		r.path[len(r.path)-1] = filePart{} // its bytes are done with
 		r.path = r.path[:len(r.path)-1]
 	}
 	if len(r.path) == 0 {
@@ -147,7 +171,11 @@ func (r *fileReader) descend(top *filePart) error {
 		top.next++
 	}
 	c := top.links[top.next].Cid
-	n, err := getNode(r.ctx, r.get, c)
+	b, err := r.take(top)
+	if err != nil {
+		return err
+	}
+	n, err := decodeNode(b)
 	if err != nil {
 		return err
 	}
@@ -157,6 +185,68 @@ func (r *fileReader) descend(top *filePart) error {
 	if n.size != top.sizes[top.next] {
 		return malformed(c, fmt.Errorf("a part of %d bytes where %d were declared", n.size, top.sizes[top.next]))
 	}
+	if len(n.links) == 0 {
+		r.window = min(max(1, 2*r.window), fileAhead)
+	}
 	r.path = append(r.path, filePart{fsNode: n, start: top.reached, reached: top.reached})
 	return nil
+}
+
+// take is the block of top's next link, and asks for those behind it.
+func (r *fileReader) take(top *filePart) (blockstore.Block, error) {
+	f := r.askedFor(top)
+	r.askAhead()
+	if f == nil {
+		return r.get.Get(r.ctx, top.links[top.next].Cid)
+	}
+	return r.ahead.take(f)
+}
+
+// askedFor takes the fetch of top's next link out of what was asked for; nil
+// where it was not.
+func (r *fileReader) askedFor(top *filePart) *fetch {
+	if len(top.ahead) == 0 || top.ahead[0].link != top.next {
+		return nil
+	}
+	f := top.ahead[0].fetch
+	top.ahead = top.ahead[1:]
+	r.asked--
+	return f
+}
+
+// askAhead asks for the links behind those that are open: those of the last
+// node, and when it has no more, the next one of the node above.
+func (r *fileReader) askAhead() {
+	for i := len(r.path) - 1; i >= 0; i-- {
+		p, most := &r.path[i], fileAhead
+		if i < len(r.path)-1 {
+			most = 1
+		}
+		p.asked = max(p.asked, p.next+1)
+		for ; p.asked < len(p.links) && r.asked < r.window && len(p.ahead) < most; p.asked++ {
+			if p.sizes[p.asked] == 0 {
+				continue // never read
+			}
+			if r.ahead == nil {
+				r.ahead = newReadAhead(r.ctx, r.get, fileAhead)
+			}
+			p.ahead = append(p.ahead, aheadLink{p.asked, r.ahead.ask(p.links[p.asked].Cid)})
+			r.asked++
+		}
+		if p.asked < len(p.links) {
+			break
+		}
+	}
+}
+
+// dropAll forgets what was asked for: the reading goes on somewhere else.
+func (r *fileReader) dropAll() {
+	for i := range r.path {
+		p := &r.path[i]
+		for _, a := range p.ahead {
+			r.ahead.drop(a.fetch)
+		}
+		p.ahead, p.asked = nil, 0
+	}
+	r.asked, r.window = 0, 0
 }

@@ -4,14 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"unicode/utf8"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // ErrChanged says that a file or folder changed, grew or went away while it was being read.
@@ -60,48 +65,29 @@ func ScanFolder(ctx context.Context, dir string, opts BuildOptions) (Scan, error
 	if err := s.unreadable(ctx); err != nil {
 		return Scan{}, err
 	}
-	return Scan{Files: s.files, Bytes: s.bytes, Ignored: s.ignored}, nil
+	return Scan{Files: s.files.Load(), Bytes: s.bytes.Load(), Ignored: s.ignored}, nil
 }
 
-// entry is one file, folder or kept symbolic link of a scanned tree.
-type entry struct {
-	name     string
-	rel      string      // slash path relative to the top
-	real     string      // where a file is read that was reached through a link; else empty
-	info     fs.FileInfo // of files
-	target   string      // of kept symbolic links
-	folder   bool
-	children []*entry // of folders, sorted by name
-
-	built node // filled by the builder
-}
-
-// where names the entry in errors.
-func (e *entry) where() string {
-	if e.rel == "" {
-		return e.name
-	}
-	return e.rel
-}
-
-func (e *entry) isLink() bool { return e.target != "" }
-
-// scanner walks a folder on the disk, once, in one goroutine.
+// scanner walks a folder on the disk, once, several folders at a time.
 type scanner struct {
 	symlinks  SymlinkMode
-	maxLinked int
+	maxLinked int64
+	workers   int
 	top       string // real path of the folder, or of the one file
 	root      *entry
 
-	files   int64
-	bytes   int64
-	linked  int
+	group  *errgroup.Group
+	files  atomic.Int64
+	bytes  atomic.Int64
+	linked atomic.Int64
+
+	mu      sync.Mutex
 	ignored []string
 	bad     []PathError
 }
 
 func scan(ctx context.Context, dir string, opts BuildOptions) (*scanner, error) {
-	s := &scanner{symlinks: opts.Symlinks, maxLinked: maxLinked}
+	s := &scanner{symlinks: opts.Symlinks, maxLinked: maxLinked, workers: opts.workers()}
 	return s, s.scan(ctx, dir)
 }
 
@@ -120,18 +106,16 @@ func (s *scanner) scan(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	s.root = &entry{name: info.Name()}
+	s.root = &entry{name: info.Name(), real: s.top}
 	switch {
 	case info.IsDir():
-		s.root.folder = true
-		if err := s.folder(ctx, s.root, newIgnoreRules(), []string{s.top}, false); err != nil {
+		if err := s.tree(ctx); err != nil {
 			return err
 		}
-		slices.Sort(s.ignored)
 	case info.Mode().IsRegular():
 		s.file(s.root, info)
 	default:
-		s.refuse(dir, notAFile(info.Mode()))
+		return &UnpublishableError{Paths: []PathError{{Path: dir, Err: notAFile(info.Mode())}}}
 	}
 	if len(s.bad) > 0 {
 		return s.unreadable(ctx)
@@ -139,33 +123,68 @@ func (s *scanner) scan(ctx context.Context, dir string) error {
 	return nil
 }
 
-// path is where a file is read.
-func (s *scanner) path(e *entry) string {
-	if e.real != "" {
-		return e.real
+// tree scans all that is under the root, in this goroutine and others.
+func (s *scanner) tree(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.group, ctx = errgroup.WithContext(ctx)
+	s.group.SetLimit(max(s.workers, 1) - 1)
+	s.root.folder = true
+	err := s.folder(ctx, s.root, place{rules: newIgnoreRules(), trail: []string{s.top}})
+	if err != nil {
+		cancel()
 	}
-	return filepath.Join(s.top, filepath.FromSlash(e.rel))
+	// Whoever fails first stops the others, whose errors say no more than that.
+	if others := s.group.Wait(); err == nil || errors.Is(err, context.Canceled) && others != nil {
+		err = others
+	}
+	slices.Sort(s.ignored)
+	return err
 }
 
 func (s *scanner) refuse(rel string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.bad = append(s.bad, PathError{Path: rel, Err: err})
 }
 
-func (s *scanner) file(e *entry, info fs.FileInfo) {
-	e.info = info
-	s.files++
-	s.bytes += info.Size()
+func (s *scanner) ignore(rel string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ignored = append(s.ignored, rel)
 }
 
-// folder fills e.children. trail is the real paths of the folders on the way
-// here, this one last: a symbolic link to any of them would never end.
-func (s *scanner) folder(ctx context.Context, e *entry, rules ignoreRules, trail []string, linked bool) error {
+func (s *scanner) file(e *entry, info fs.FileInfo) {
+	e.stamp = stampOf(info)
+	s.files.Add(1)
+	s.bytes.Add(e.stamp.size)
+}
+
+// place is where in the tree a folder is.
+type place struct {
+	rules ignoreRules
+	parts []string // of its path from the top
+	// trail is the real paths of the folders on the way here, this one last: a
+	// symbolic link to any of them would never end.
+	trail  []string
+	linked bool // it was reached through a symbolic link
+}
+
+// below is the place of a folder in this one.
+func (p place) below(name, real string) place {
+	p.parts = append(slices.Clip(p.parts), name)
+	p.trail = append(slices.Clip(p.trail), real)
+	return p
+}
+
+// folder fills e.children.
+func (s *scanner) folder(ctx context.Context, e *entry, p place) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	// By its real path: the system follows only so many links in one path.
-	at := trail[len(trail)-1]
-	listing, err := os.ReadDir(at)
+	e.real = p.trail[len(p.trail)-1]
+	listing, err := os.ReadDir(e.real)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &PathError{Path: e.where(), Err: ErrChanged}
 	}
@@ -173,79 +192,103 @@ func (s *scanner) folder(ctx context.Context, e *entry, rules ignoreRules, trail
 		s.refuse(e.where(), bareError(err))
 		return nil
 	}
-	var parts []string
-	if e.rel != "" {
-		parts = strings.Split(e.rel, "/")
+	if err := s.countLinked(e, p, len(listing)); err != nil {
+		return err
 	}
-	lines, err := readIgnoreFile(filepath.Join(at, IgnoreFile))
-	if err != nil {
-		s.refuse(path.Join(e.rel, IgnoreFile), bareError(err))
-	}
-	rules = rules.with(lines, parts)
+	s.rules(e, &p, listing)
+	e.children = make([]entry, 0, len(listing)) // never grown: others point into it
+	parts := append(slices.Clip(p.parts), "")
 	for _, d := range listing {
-		if linked {
-			if s.linked++; s.linked > s.maxLinked {
-				return &PathError{Path: e.where(), Err: fmt.Errorf("%w: symbolic links stand for more than %d paths", ErrLimit, s.maxLinked)}
-			}
-		}
-		c := &entry{name: d.Name(), rel: path.Join(e.rel, d.Name())}
-		if err := s.child(ctx, e, c, d, append(parts[:len(parts):len(parts)], c.name), rules, trail, linked); err != nil {
+		parts[len(parts)-1] = d.Name()
+		if err := s.child(ctx, e, d, parts, p); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// countLinked bounds what symbolic links can multiply.
+func (s *scanner) countLinked(e *entry, p place, n int) error {
+	if p.linked && s.linked.Add(int64(n)) > s.maxLinked {
+		return &PathError{Path: e.where(), Err: fmt.Errorf("%w: symbolic links stand for more than %d paths", ErrLimit, s.maxLinked)}
+	}
+	return nil
+}
+
+// rules adds those of the folder's own ignore file.
+func (s *scanner) rules(e *entry, p *place, listing []fs.DirEntry) {
+	if !slices.ContainsFunc(listing, func(d fs.DirEntry) bool { return d.Name() == IgnoreFile }) {
+		return
+	}
+	lines, err := readIgnoreFile(filepath.Join(e.real, IgnoreFile))
+	if err != nil {
+		s.refuse(path.Join(e.rel(), IgnoreFile), bareError(err))
+	}
+	p.rules = p.rules.with(lines, p.parts)
+}
+
 // child adds one entry of a folder's listing to the folder, or notes why not.
-func (s *scanner) child(ctx context.Context, parent, c *entry, d fs.DirEntry, parts []string, rules ignoreRules, trail []string, linked bool) error {
-	if rules.ignored(parts, d.IsDir()) {
-		name := c.rel
-		if d.IsDir() {
-			name += "/"
-		}
-		s.ignored = append(s.ignored, name)
+// parts is its path from the top, the caller's to use again.
+func (s *scanner) child(ctx context.Context, parent *entry, d fs.DirEntry, parts []string, p place) error {
+	c := entry{name: d.Name(), parent: parent}
+	if p.rules.ignored(parts, d.IsDir()) {
+		s.ignore(listed(&c, d.IsDir()))
 		return nil
 	}
 	if !utf8.ValidString(c.name) {
-		s.refuse(c.rel, errors.New("the name is not valid UTF-8"))
+		s.refuse(c.rel(), errors.New("the name is not valid UTF-8"))
 		return nil
 	}
-	realPath := filepath.Join(trail[len(trail)-1], c.name)
 	info, err := d.Info()
 	if err != nil {
-		return &PathError{Path: c.rel, Err: ErrChanged}
+		return &PathError{Path: c.rel(), Err: ErrChanged}
 	}
 	if info.Mode().Type() == fs.ModeSymlink {
 		if s.symlinks == SymlinksKeep {
-			return s.keepLink(parent, c)
+			return s.keepLink(c)
 		}
-		if realPath, info, err = s.follow(realPath, trail); err != nil {
-			s.refuse(c.rel, err)
+		if c.real, info, err = s.follow(c.path(), p.trail); err != nil {
+			s.refuse(c.rel(), err)
 			return nil
 		}
-		if info.IsDir() && rules.ignored(parts, true) {
-			s.ignored = append(s.ignored, c.rel+"/")
+		if info.IsDir() && p.rules.ignored(parts, true) {
+			s.ignore(listed(&c, true))
 			return nil
 		}
-		linked = true
+		p.linked = true
 	}
 	switch {
 	case info.IsDir():
 		c.folder = true
-		if err := s.folder(ctx, c, rules, append(trail[:len(trail):len(trail)], realPath), linked); err != nil {
-			return err
-		}
 	case info.Mode().IsRegular():
-		if linked {
-			c.real = realPath
-		}
-		s.file(c, info)
+		s.file(&c, info)
 	default:
-		s.refuse(c.rel, notAFile(info.Mode()))
+		s.refuse(c.rel(), notAFile(info.Mode()))
 		return nil
 	}
 	parent.children = append(parent.children, c)
+	if c.folder {
+		return s.descend(ctx, &parent.children[len(parent.children)-1], p)
+	}
 	return nil
+}
+
+// descend scans a folder, in a goroutine of its own if one is free.
+func (s *scanner) descend(ctx context.Context, e *entry, p place) error {
+	p = p.below(e.name, e.path())
+	scan := func() error { return s.folder(ctx, e, p) }
+	if s.group.TryGo(scan) {
+		return nil
+	}
+	return scan()
+}
+
+// listed is how an ignored entry is listed.
+func listed(e *entry, folder bool) string {
+	if folder {
+		return e.rel() + "/"
+	}
+	return e.rel()
 }
 
 // follow resolves a symbolic link, inside the folder only.
@@ -270,25 +313,15 @@ func (s *scanner) follow(link string, trail []string) (string, fs.FileInfo, erro
 	return target, info, nil
 }
 
-func (s *scanner) keepLink(parent, c *entry) error {
-	target, err := os.Readlink(s.path(c))
+func (s *scanner) keepLink(c entry) error {
+	target, err := os.Readlink(c.path())
 	if err != nil || target == "" {
-		return &PathError{Path: c.rel, Err: ErrChanged}
+		return &PathError{Path: c.rel(), Err: ErrChanged}
 	}
 	c.target = target
-	s.files++
-	parent.children = append(parent.children, c)
+	s.files.Add(1)
+	c.parent.children = append(c.parent.children, c)
 	return nil
-}
-
-// each calls f for the files and kept links under e, in the order of the tree.
-func (e *entry) each(f func(*entry)) {
-	if !e.folder {
-		f(e)
-	}
-	for _, c := range e.children {
-		c.each(f)
-	}
 }
 
 // unreadable opens every file and returns an UnpublishableError that names
@@ -296,10 +329,10 @@ func (e *entry) each(f func(*entry)) {
 func (s *scanner) unreadable(ctx context.Context) error {
 	bad := slices.Clone(s.bad)
 	s.root.each(func(e *entry) {
-		if e.isLink() || e.info == nil || ctx.Err() != nil {
+		if e.isLink() || e.folder || ctx.Err() != nil {
 			return
 		}
-		f, err := openFile(s.path(e))
+		f, err := openFile(e.path())
 		if err != nil {
 			bad = append(bad, PathError{Path: e.where(), Err: bareError(err)})
 			return
@@ -319,6 +352,28 @@ func (s *scanner) unreadable(ctx context.Context) error {
 // openFile opens for reading without waiting, should the file have become a FIFO meanwhile.
 func openFile(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+}
+
+// readRegular is the content of a regular file of at most limit bytes.
+func readRegular(path string, limit int64) ([]byte, error) {
+	f, err := openFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
+	if info.Size() > limit {
+		return nil, fmt.Errorf("larger than %d bytes", limit)
+	}
+	data := make([]byte, info.Size())
+	n, err := io.ReadFull(f, data)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
+	}
+	return data[:n], err
 }
 
 // bareError is the cause without the path, which the caller names itself.

@@ -1,9 +1,9 @@
 package merkle
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
-	"io"
 	"iter"
 	"os"
 	"path/filepath"
@@ -65,9 +65,31 @@ func (s *testStore) Put(ctx context.Context, blks ...blockstore.Block) (added bl
 			s.blocks[b.Cid()] = blockstore.Block{}
 			continue
 		}
-		s.blocks[b.Cid()] = b
+		s.blocks[b.Cid()] = clone(b)
 	}
 	return added, ctx.Err()
+}
+
+// clone keeps a block beyond the Put that brought it.
+func clone(b blockstore.Block) blockstore.Block {
+	c, err := blockstore.CheckBlock(b.Cid(), bytes.Clone(b.RawData()))
+	if err != nil {
+		panic(err)
+	}
+	return c
+}
+
+func (s *testStore) Shield(ctx context.Context, cids []cid.Cid) ([]blockstore.Info, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	infos := make([]blockstore.Info, len(cids))
+	for i, c := range cids {
+		infos[i].CID = c
+		if b, ok := s.blocks[c]; ok {
+			infos[i].Present, infos[i].Size = true, int64(b.Size())
+		}
+	}
+	return infos, ctx.Err()
 }
 
 func (s *testStore) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
@@ -217,19 +239,32 @@ func collect[T any](seq iter.Seq2[T, error]) (out []T, err error) {
 }
 
 // keystream is ChaCha20 under the SHA-256 of the seed, as IPIP-499's vectors use it.
-func keystream(seed string) io.Reader {
-	key := sha256.Sum256([]byte(seed))
-	c, err := chacha20.NewUnauthenticatedCipher(key[:], make([]byte, chacha20.NonceSize))
-	if err != nil {
-		panic(err)
-	}
-	return keystreamReader{c}
+func keystream(seed string) *keystreamReader {
+	return &keystreamReader{key: sha256.Sum256([]byte(seed))}
 }
 
-type keystreamReader struct{ c *chacha20.Cipher }
+type keystreamReader struct {
+	key [sha256.Size]byte
+	off int64 // of Read
+}
 
-func (r keystreamReader) Read(p []byte) (int, error) {
+func (r *keystreamReader) Read(p []byte) (int, error) {
+	n, err := r.ReadAt(p, r.off)
+	r.off += int64(n)
+	return n, err
+}
+
+// ReadAt implements io.ReaderAt.
+func (r *keystreamReader) ReadAt(p []byte, off int64) (int, error) {
+	c, err := chacha20.NewUnauthenticatedCipher(r.key[:], make([]byte, chacha20.NonceSize))
+	if err != nil {
+		return 0, err
+	}
+	const block = 64
+	c.SetCounter(uint32(off / block))
+	var skipped [block]byte
+	c.XORKeyStream(skipped[:off%block], skipped[:off%block])
 	clear(p)
-	r.c.XORKeyStream(p, p)
+	c.XORKeyStream(p, p)
 	return len(p), nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/ipfs/boxo/ipld/merkledag"
 	"github.com/ipfs/boxo/ipld/unixfs"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
@@ -79,6 +80,20 @@ func decodeNode(b blockstore.Block) (*fsNode, error) {
 		return nil, malformed(n.cid, err)
 	}
 	return n, nil
+}
+
+// checkShard refuses a malformed shard also where only links are followed, so
+// that nothing is kept which can't be listed. Other nodes may be what they like.
+func checkShard(c cid.Cid, pb *merkledag.ProtoNode) error {
+	fs, err := unixfs.FSNodeFromBytes(pb.Data())
+	if err != nil || fs.Type() != unixfs.THAMTShard {
+		return nil
+	}
+	n := &fsNode{cid: c, kind: kindShard, links: pb.Links()}
+	if err := n.asShard(fs); err != nil {
+		return malformed(c, err)
+	}
+	return nil
 }
 
 func (n *fsNode) asFile(fs *unixfs.FSNode) error {

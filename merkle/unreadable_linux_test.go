@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-func TestUnreadableFilesAndFoldersAreNamedAtOnce(t *testing.T) {
+func TestBuildNamesUnreadableFilesAndFoldersAtOnce(t *testing.T) {
 	top := tree(t, map[string]string{"fine": "x", "secret": "x", "sub/secret": "x", "closed/x": "x"})
 	const nobody = 65534
 	for _, p := range []string{"secret", "sub/secret", "closed"} {
@@ -33,7 +33,7 @@ func TestUnreadableFilesAndFoldersAreNamedAtOnce(t *testing.T) {
 			syscall.Setfsgid(nobody)
 			syscall.Setfsuid(nobody)
 		}
-		_, err := scan(context.Background(), top, BuildOptions{})
+		_, err := scan(context.Background(), top, BuildOptions{Workers: 1})
 		errs <- err
 	}()
 	err := <-errs

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"sync"
 
 	"github.com/ipfs/go-cid"
 
@@ -15,7 +14,7 @@ import (
 // WalkOptions steers a walk. The zero value works.
 type WalkOptions struct {
 	Limits
-	Prefetch int // blocks asked for ahead, and so held at once; 0: 32; 1: none ahead
+	Prefetch int // blocks asked for ahead, and so held at once (32 of them are 64 MiB at most); 0: 32; 1: none ahead
 }
 
 const defaultPrefetch = 32
@@ -54,12 +53,13 @@ type walker struct {
 	get    blockstore.Getter
 	limits Limits
 	window int
+	raw    func(cid.Cid) error // takes raw blocks' CIDs; nil: they are fetched as all others
 
 	frames  []*frame
 	pending int // links in frames
 	visited *cid.Set
 	ahead   map[cid.Cid]*fetch
-	wg      sync.WaitGroup
+	reader  *readAhead // while it runs
 
 	done Count
 }
@@ -69,17 +69,12 @@ type frame struct {
 	links []cid.Cid
 	next  int // to visit
 	asked int // to ask for ahead
-	// reserve is how many fetches this frame leaves to the frames that its
-	// links will open: without it, siblings far ahead would fill the window and
-	// the blocks that are needed first would come one by one.
-	reserve int
-	opens   bool // a link before asked may open a frame
-}
-
-type fetch struct {
-	block blockstore.Block
-	err   error
-	done  chan struct{}
+	// room is how much of the window was free when the frame was opened. Half of it
+	// is left to the frames that its links will open: without that, siblings far
+	// ahead would fill the window and the blocks that are needed first would
+	// come one by one.
+	room  int
+	opens bool // a link before asked may open a frame
 }
 
 func newWalker(g blockstore.Getter, roots []cid.Cid, opts WalkOptions) *walker {
@@ -121,9 +116,8 @@ func (l Limits) withDefaults() Limits {
 // run visits each block. failed decides about a block that can't be had: nil
 // goes on without it and what is under it.
 func (w *walker) run(ctx context.Context, visit func(blockstore.Block) error, failed func(cid.Cid, error) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer w.wg.Wait()
-	defer cancel()
+	w.reader = newReadAhead(ctx, w.get, w.window)
+	defer w.reader.close()
 	for {
 		c, ok := w.pop()
 		if !ok {
@@ -135,21 +129,27 @@ func (w *walker) run(ctx context.Context, visit func(blockstore.Block) error, fa
 		if w.done.Blocks >= w.limits.MaxBlocks {
 			return fmt.Errorf("%w: more than %d blocks", ErrLimit, w.limits.MaxBlocks)
 		}
-		b, err := w.take(ctx, c)
+		if w.raw != nil && c.Prefix().Codec == cid.Raw {
+			if err := w.raw(c); err != nil {
+				return err
+			}
+			continue
+		}
+		b, err := w.take(c)
 		if err != nil {
 			if err := failed(c, err); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := w.block(ctx, b, visit); err != nil {
+		if err := w.block(b, visit); err != nil {
 			return err
 		}
 	}
 }
 
 // block counts a block, opens its frame and hands it out.
-func (w *walker) block(ctx context.Context, b blockstore.Block, visit func(blockstore.Block) error) error {
+func (w *walker) block(b blockstore.Block, visit func(blockstore.Block) error) error {
 	w.done.Blocks++
 	w.done.Bytes += int64(b.Size())
 	if w.done.Bytes > w.limits.MaxBytes {
@@ -168,14 +168,13 @@ func (w *walker) block(ctx context.Context, b blockstore.Block, visit func(block
 		}
 		w.push(links)
 	}
-	w.fetchAhead(ctx)
+	w.fetchAhead()
 	return visit(b)
 }
 
 func (w *walker) push(links []cid.Cid) {
 	w.pending += len(links)
-	free := w.window - len(w.ahead)
-	w.frames = append(w.frames, &frame{links: links, reserve: free / 2})
+	w.frames = append(w.frames, &frame{links: links, room: w.window - len(w.ahead)})
 }
 
 // pop is the next CID to visit. A frame stays until its last link's turn is
@@ -197,47 +196,43 @@ func (w *walker) pop() (cid.Cid, bool) {
 	return cid.Undef, false
 }
 
-// take waits for the block, fetching it now where it was not asked for.
-func (w *walker) take(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
+// take is the block, fetched now where it was not asked for.
+func (w *walker) take(c cid.Cid) (blockstore.Block, error) {
 	f := w.ahead[c]
 	if f == nil {
-		return w.get.Get(ctx, c)
+		return w.get.Get(w.reader.ctx, c)
 	}
 	delete(w.ahead, c)
-	select {
-	case <-f.done:
-		return f.block, f.err
-	case <-ctx.Done():
-		return blockstore.Block{}, ctx.Err()
-	}
+	return w.reader.take(f)
 }
 
 // fetchAhead asks for what the top frame needs next, as far as the window goes.
-func (w *walker) fetchAhead(ctx context.Context) {
+func (w *walker) fetchAhead() {
 	if len(w.frames) == 0 {
 		return
 	}
 	f := w.frames[len(w.frames)-1]
 	f.asked = max(f.asked, f.next)
+	// One slot is for the block in the caller's hands.
+	free := w.window - 1 - len(w.ahead)
+	if free < f.room/4 {
+		return // a worker that is woken for every block sleeps more than it works
+	}
 	for f.asked < len(f.links) {
-		// One slot is for the block in the caller's hands.
 		free := w.window - 1 - len(w.ahead)
-		if free <= 0 || f.opens && free <= f.reserve {
+		if free <= 0 || f.opens && free <= f.room/2 {
 			return
 		}
 		c := f.links[f.asked]
 		f.asked++
 		if c.Prefix().Codec != cid.Raw {
 			f.opens = true
+		} else if w.raw != nil {
+			continue
 		}
 		if w.visited.Has(c) || w.ahead[c] != nil {
 			continue
 		}
-		a := &fetch{done: make(chan struct{})}
-		w.ahead[c] = a
-		w.wg.Go(func() {
-			defer close(a.done)
-			a.block, a.err = w.get.Get(ctx, c)
-		})
+		w.ahead[c] = w.reader.ask(c)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -266,6 +267,63 @@ func TestVerifyOfNothingAtAllReportsTheRoot(t *testing.T) {
 	}
 }
 
+func TestAnInventorySaysWhatVerifySaysAndReadsNoLeaves(t *testing.T) {
+	ctx, store := t.Context(), blockstore.NewMemory()
+	defer store.Close()
+	session, err := store.Begin(ctx, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	s := newTestStore()
+	page := s.raw(t, "page")
+	gone := link{"gone", mustCID(t, rawV1, "gone"), 4}
+	whole := s.folder(t, link{"a", s.folder(t, link{"page", page, 4}), 1}, link{"b", s.shards(t, []link{{"page", page, 4}, {"more", s.raw(t, "more"), 4}}), 1})
+	holed := s.folder(t, gone, link{"whole", whole, 1}, link{"gone too", mustCID(t, pbV1, "gone"), 1})
+	for _, b := range s.blocks {
+		if _, err := session.Put(ctx, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, root := range []cid.Cid{whole, holed, page, gone.to} {
+		want, err := Verify(ctx, store, root, WalkOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		noLeaves := &countingStore{Store: store}
+		got, err := Inventory(ctx, noLeaves, root, WalkOptions{})
+		for _, list := range [][]cid.Cid{want.CIDs, got.CIDs, want.Missing, got.Missing} {
+			slices.SortFunc(list, func(a, b cid.Cid) int { return strings.Compare(a.KeyString(), b.KeyString()) })
+		}
+		if err != nil || got.Count != want.Count || !slices.Equal(got.CIDs, want.CIDs) || !slices.Equal(got.Missing, want.Missing) {
+			t.Errorf("%s: %+v, %v; want %+v", root, got, err, want)
+		}
+		if noLeaves.leaves.Load() > 0 {
+			t.Errorf("%d leaves read", noLeaves.leaves.Load())
+		}
+		if want.Blocks > 1 {
+			for _, limits := range []Limits{{MaxBytes: want.Bytes - 1}, {MaxBlocks: want.Blocks - 1}} {
+				if _, err := Inventory(ctx, store, root, WalkOptions{Limits: limits}); !errors.Is(err, ErrLimit) {
+					t.Errorf("over its limit: %v", err)
+				}
+			}
+		}
+	}
+}
+
+// countingStore counts the raw blocks that are read.
+type countingStore struct {
+	blockstore.Store
+	leaves atomic.Int64
+}
+
+func (s *countingStore) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
+	if c.Prefix().Codec == cid.Raw {
+		s.leaves.Add(1)
+	}
+	return s.Store.Get(ctx, c)
+}
+
 func mustCID(t testing.TB, p cid.Prefix, text string) cid.Cid {
 	t.Helper()
 	c, err := p.Sum([]byte(text))
@@ -313,7 +371,7 @@ func TestLinksOfEveryCodec(t *testing.T) {
 	}
 }
 
-func TestLinksRefusesWhatDoesNotFollowItsCodec(t *testing.T) {
+func TestNodeFaultsAreMalformed(t *testing.T) {
 	s := newTestStore()
 	nested := func(open string) string { return strings.Repeat(open, 1_000_000) }
 	for name, c := range map[string]struct {

@@ -1,0 +1,5 @@
+//go:build !linux && !darwin
+
+package merkle
+
+func (*stamp) system(any) {}
