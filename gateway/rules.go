@@ -40,6 +40,29 @@ func ParseRedirects(text []byte) ([]redirects.Rule, error) {
 	return rules, nil
 }
 
+// Answer tells what rules do about a path that is not in the site, by the
+// first that matches: where answered, which path of the site is sent instead, or
+// nothing for a redirect. A rule that answers with an error does not count as one.
+func Answer(rules []redirects.Rule, path string) (instead string, answered bool) {
+	for _, r := range rules {
+		m, ok := matchRule(r.From, path)
+		if !ok {
+			continue
+		}
+		to, err := parseTarget(r)
+		switch {
+		case err != nil:
+			return "", false
+		case r.Status >= 300 && r.Status < 400:
+			return "", true
+		case r.Status == http.StatusOK:
+			return to.contentPath(m), true
+		}
+		return "", false
+	}
+	return "", false
+}
+
 func checkPlaceholders(from string) error {
 	seen := map[string]bool{}
 	for seg := range strings.SplitSeq(from, "/") {

@@ -3,7 +3,16 @@ package author
 import (
 	"context"
 	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
 
+	"github.com/ipfs/go-cid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-sites/holdfast/internal/author/preflight"
 	"github.com/holdfast-sites/holdfast/merkle"
 )
 
@@ -11,30 +20,110 @@ import (
 // (https://specs.ipfs.tech/http-gateways/web-redirects-file/).
 const maxRules = 64 << 10
 
-// preflight is step 3: what would surprise the site's readers, said before
-// anybody else holds it.
+// Answers says what a site's rules do about a path that isn't there: where
+// answered, the path of the site that is sent instead, or nothing for a redirect.
+type Answers func(path string) (instead string, answered bool)
+
+// PreflightError says that a site was refused for what the preflight found in it.
+type PreflightError struct{ Report preflight.Report }
+
+// shownFindings is how many findings of a kind people are told unasked.
+const shownFindings = 10
+
+func (e *PreflightError) Error() string {
+	return fmt.Sprintf("the preflight found %d flaws, and --strict was asked for: nothing was signed or kept\n%s",
+		e.Report.Total, strings.TrimSuffix(e.Report.Text(shownFindings), "\n"))
+}
+
+// Details is what a program may act on.
+func (e *PreflightError) Details() map[string]any { return map[string]any{"preflight": e.Report} }
+
+// preflight is steps 2 and 3: the durable barrier, and meanwhile what would surprise the site's
+// readers, said before anybody else holds it.
 func (a *Author) preflight(ctx context.Context, p *publication) error {
-	if _, err := merkle.Resolve(ctx, a.Store, p.built.Root, "index.html"); err != nil {
-		p.warn("there is no index.html at the top: readers will see a list of files")
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.session.Sync(gctx) })
+	group.Go(func() (err error) {
+		p.findings, err = a.check(gctx, p.built.Root, a.memory(p), p.req.Strict, p.report)
+		return err
+	})
+	return group.Wait()
+}
+
+// memory is the file that keeps what the last preflight of the site found.
+func (a *Author) memory(p *publication) string {
+	if a.Cache == "" {
+		return ""
 	}
-	c, err := merkle.Resolve(ctx, a.Store, p.built.Root, "_redirects")
+	return filepath.Join(a.Cache, "preflight-"+p.name.String())
+}
+
+// check looks at everything under a root, or, where memory names a file with
+// what an earlier check found, at what has changed since. *PreflightError
+// where it finds anything and must not.
+func (a *Author) check(ctx context.Context, root cid.Cid, memory string, strict bool, report func(Event)) (preflight.Report, error) {
+	answers, err := a.rules(ctx, root)
 	if err != nil {
-		return nil // no rules, or the root is one file
+		return preflight.Report{}, err
+	}
+	o := preflight.Options{Answers: answers, Progress: patiently(report)}
+	if memory != "" {
+		o.Before = preflight.Load(memory)
+	}
+	found, err := preflight.Check(ctx, a.Store, root, o)
+	if err != nil {
+		return preflight.Report{}, err
+	}
+	if memory != "" && found != o.Before {
+		if err := found.Save(memory); err != nil {
+			a.Log.Debug("the preflight's findings are not remembered", "err", err)
+		}
+	}
+	r := found.Report()
+	if strict && r.Total > 0 {
+		return r, &PreflightError{r}
+	}
+	return r, nil
+}
+
+// rules reads the site's rules, which must be as gateways want them; nil where there are none.
+func (a *Author) rules(ctx context.Context, root cid.Cid) (Answers, error) {
+	c, err := merkle.Resolve(ctx, a.Store, root, "_redirects")
+	if errors.Is(err, merkle.ErrNoPath) {
+		return nil, nil // no rules, or the root is one file
+	}
+	if err != nil {
+		return nil, err
 	}
 	f, err := merkle.OpenFile(ctx, a.Store, c)
 	if err != nil {
-		return &merkle.PathError{Path: "_redirects", CID: c, Err: errors.New("must be a file")}
+		return nil, &merkle.PathError{Path: "_redirects", CID: c, Err: errors.New("must be a file")}
 	}
 	defer f.Close()
 	text, err := readUpTo(f, maxRules+1)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(text) > maxRules {
-		return &merkle.PathError{Path: "_redirects", CID: c, Err: errors.New("is larger than 65536 bytes, which no gateway reads")}
+		return nil, &merkle.PathError{Path: "_redirects", CID: c, Err: errors.New("is larger than 65536 bytes, which no gateway reads")}
 	}
-	if err := a.Rules(text); err != nil {
-		return &merkle.PathError{Path: "_redirects", CID: c, Err: err}
+	answers, err := a.Rules(text)
+	if err != nil {
+		return nil, &merkle.PathError{Path: "_redirects", CID: c, Err: err}
 	}
-	return nil
+	return answers, nil
+}
+
+// patiently reports the progress of a check that takes longer than people
+// wait without wondering, some times a second.
+func patiently(report func(Event)) func(done, total int64) {
+	const every = 100 * time.Millisecond
+	var next atomic.Int64
+	next.Store(time.Now().Add(time.Second).UnixNano())
+	return func(done, total int64) {
+		now, due := time.Now(), next.Load()
+		if now.UnixNano() >= due && next.CompareAndSwap(due, now.Add(every).UnixNano()) {
+			report(Event{Step: "check", Done: done, Total: total})
+		}
+	}
 }
