@@ -3,7 +3,7 @@
 // Command bench measures the program as people run it: real processes,
 // throw-away homes, loopback. Each figure comes with the commands that made it.
 //
-//	go run ./bench [-n ROUNDS] import|live|gateway DIR
+//	go run ./bench [-n ROUNDS] import|engines|live|gateway DIR
 //
 // See README.md beside it. It needs Go, a POSIX shell and, for import, openssl.
 package main
@@ -19,7 +19,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"time"
 )
 
@@ -32,11 +31,20 @@ type bench struct {
 	settle time.Duration
 	files  int
 	bytes  int64
+
+	only   string // rows of import, with commas between them; "": all
+	goals  string // whose goals count: "rust" or "python"; "": by the number of files
+	size   int64  // MiB of the one large file
+	blocks int    // of the store that is opened and collected
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx)
+	work := run
+	if len(os.Args) > 1 && os.Args[1] == "child" {
+		work = func(ctx context.Context) error { return runChild(ctx, os.Args[2:]) }
+	}
+	err := work(ctx)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -46,15 +54,13 @@ func main() {
 
 func run(ctx context.Context) (err error) {
 	b := bench{}
-	flag.IntVar(&b.rounds, "n", 5, "measured rounds, after one that warms up")
-	flag.DurationVar(&b.settle, "settle", 10*time.Second, "how long a host is left alone before its memory is read")
-	exe := flag.String("exe", "", "measure this program instead of building it from the source here")
 	tmp := flag.String("tmp", "", "where homes and copies go; default: the system's folder for temporary files")
+	b.flags()
 	flag.Parse()
-	tasks := map[string]func(context.Context) error{"import": b.importing, "live": b.live, "gateway": b.gateway}
+	tasks := map[string]func(context.Context) error{"import": b.importing, "engines": b.engines, "live": b.live, "gateway": b.gateway}
 	task := tasks[flag.Arg(0)]
 	if task == nil || flag.NArg() != 2 || b.rounds < 1 {
-		return errors.New("usage: go run ./bench [flags] import|live|gateway DIR (-h lists the flags)")
+		return errors.New("usage: go run ./bench [flags] import|engines|live|gateway DIR (-h lists the flags)")
 	}
 	if b.dir, err = filepath.Abs(flag.Arg(1)); err != nil {
 		return err
@@ -65,23 +71,42 @@ func run(ctx context.Context) (err error) {
 	if b.tmp, err = os.MkdirTemp(*tmp, "hfb"); err != nil {
 		return err
 	}
-	defer os.RemoveAll(b.tmp)
+	defer func() { err = errors.Join(err, os.RemoveAll(b.tmp)) }()
 	if err := b.measureFolder(); err != nil {
 		return err
 	}
-	if b.exe = *exe; b.exe == "" {
-		b.exe = filepath.Join(b.tmp, "bin", "holdfast") // tmp/holdfast is the folder of sockets
-		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", b.exe, "github.com/holdfast-sites/holdfast/cmd/holdfast")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		build.Stderr = os.Stderr
-		if err := build.Run(); err != nil {
-			return fmt.Errorf("build: %w", err)
-		}
+	if err := b.program(ctx); err != nil {
+		return err
 	}
 	fmt.Printf("machine  %d cores, %s/%s, %s\n", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
 	fmt.Printf("folder   %s: %d files, %.1f MB\n", b.dir, b.files, mb(b.bytes))
 	fmt.Printf("rounds   %d after a warm-up, medians (least to most)\n\n", b.rounds)
 	return task(ctx)
+}
+
+func (b *bench) flags() {
+	flag.IntVar(&b.rounds, "n", 5, "measured rounds, after one that warms up")
+	flag.DurationVar(&b.settle, "settle", 10*time.Second, "how long a host is left alone before its memory is read")
+	flag.StringVar(&b.exe, "exe", "", "measure this program instead of building it from the source here")
+	flag.StringVar(&b.only, "only", "", "rows of import, with commas between them: "+rowNames())
+	flag.StringVar(&b.goals, "goals", "", "whose goals import compares with: rust or python; default: by the number of files")
+	flag.Int64Var(&b.size, "size", 4096, "MiB of the one large file that import builds")
+	flag.IntVar(&b.blocks, "blocks", 1_000_000, "blocks of the store that import opens and collects")
+}
+
+// program builds what is measured, unless it was given.
+func (b *bench) program(ctx context.Context) error {
+	if b.exe != "" {
+		return nil
+	}
+	b.exe = filepath.Join(b.tmp, "bin", "holdfast") // tmp/holdfast is the folder of sockets
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", b.exe, "github.com/holdfast-sites/holdfast/cmd/holdfast")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		return fmt.Errorf("build: %w", err)
+	}
+	return nil
 }
 
 func (b *bench) measureFolder() error {
@@ -97,37 +122,6 @@ func (b *bench) measureFolder() error {
 		b.bytes += info.Size()
 		return nil
 	})
-}
-
-// figures is one quantity over the rounds.
-type figures []float64
-
-func (f figures) sorted() figures {
-	s := slices.Clone(f)
-	slices.Sort(s)
-	return s
-}
-
-func (f figures) median() float64 { return f.at(0.5) }
-
-// at is a quantile, interpolated.
-func (f figures) at(q float64) float64 {
-	s := f.sorted()
-	if len(s) == 0 {
-		return 0
-	}
-	x := q * float64(len(s)-1)
-	i := int(x)
-	if i+1 == len(s) {
-		return s[i]
-	}
-	return s[i] + (s[i+1]-s[i])*(x-float64(i))
-}
-
-// line prints a quantity.
-func (f figures) line(what, unit string) {
-	s := f.sorted()
-	fmt.Printf("  %-44s %8.2f %-3s (%.2f to %.2f)\n", what, s.median(), unit, s[0], s[len(s)-1])
 }
 
 func mb(n int64) float64 { return float64(n) / 1e6 }

@@ -13,11 +13,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/holdfast-sites/holdfast/bench/meter"
 )
 
 // env keeps the user's own home out of it.
@@ -106,14 +107,10 @@ func (n *node) resident(ctx context.Context) (int64, error) {
 }
 
 func peakOf(p *os.ProcessState) int64 {
-	u, ok := p.SysUsage().(*syscall.Rusage)
-	if !ok {
-		return 0
+	if u, ok := p.SysUsage().(*syscall.Rusage); ok {
+		return meter.Resident(u)
 	}
-	if runtime.GOOS == "darwin" {
-		return int64(u.Maxrss) // bytes there, KiB elsewhere
-	}
-	return int64(u.Maxrss) * 1024
+	return 0
 }
 
 const loopback = "/ip4/127.0.0.1/tcp/0"
