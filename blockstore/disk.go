@@ -316,6 +316,9 @@ func (d *disk) checkJournal() error {
 // ownDir gives the directory one spelling, since pebble tells locks within a
 // process apart by their path.
 func ownDir(base vfs.FS, dir string, readOnly bool) (string, error) {
+	if err := refuseOldFormat(base, dir); err != nil {
+		return "", err
+	}
 	if !readOnly {
 		if err := makeDir(base, dir); err != nil {
 			return "", err
@@ -331,6 +334,18 @@ func ownDir(base vfs.FS, dir string, readOnly bool) (string, error) {
 		return "", err
 	}
 	return filepath.EvalSymlinks(abs)
+}
+
+// refuseOldFormat knows the layout that no release ever wrote: blocks in the
+// index itself. Making an empty store beside it would look like a loss.
+func refuseOldFormat(base vfs.FS, dir string) error {
+	if _, err := base.Stat(base.PathJoin(dir, "db")); err != nil {
+		return nil
+	}
+	if _, err := base.Stat(base.PathJoin(dir, "index")); err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s was made before the first release, in a format that is no longer read: move it away and publish again, or fetch with the program that made it", dir)
 }
 
 // makeDir makes dir and what is in it such that they survive a power cut.
@@ -392,7 +407,7 @@ func (d *disk) openPebble(opts DiskOptions, readOnly bool) (db *pebble.DB, err e
 		MaxOpenFiles:                500,
 		MemTableSize:                memTableSize,
 		MemTableStopWritesThreshold: 1 << 20, // commit has its own bound, which can be given up
-		L0CompactionThreshold:       4,
+		L0CompactionThreshold:       24,      // a publish leaves some eight small tables, and should not wait for a compaction each time
 		L0StopWritesThreshold:       1 << 20, // it is never the bottleneck
 		EventListener:               d.health.listener(d.log),
 	}
@@ -404,10 +419,17 @@ func (d *disk) openPebble(opts DiskOptions, readOnly bool) (db *pebble.DB, err e
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	db, err = pebble.Open(d.indexDir(), o)
-	if pebble.IsCorruptionError(err) {
+	if damagedIndex(err) {
 		err = fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return db, err
+}
+
+// damagedIndex tells whether the index could not be opened because of what is in
+// it. Tables that are gone, or of another length, pebble doesn't mark as corruption.
+func damagedIndex(err error) bool {
+	return pebble.IsCorruptionError(err) || err != nil &&
+		(errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "object size mismatch"))
 }
 
 // Close implements [Store]. Shields of sessions that are still open stay for

@@ -53,7 +53,7 @@ func (d *disk) setFresh(m *marked) {
 	d.fresh = m
 }
 
-// After a collection that freed something the index is compacted, so that the
+// After a collection that freed something the index is compacted, so that its
 // space comes back soon, but not for longer than this.
 const compactFor = time.Minute
 
@@ -105,14 +105,12 @@ func (d *disk) Collect(ctx context.Context, opts CollectOptions) (Collected, err
 	if err := d.forgetOrigins(ctx, live.files); err != nil {
 		return freed, err
 	}
-	if freed.Blocks > 0 {
-		if err := d.compact(ctx); err != nil {
-			return freed, err
-		}
-	}
-	err = d.reclaim(ctx, quiet, live.bytes)
+	moved, err := d.reclaim(ctx, quiet, live.bytes)
 	freed.Disk = max(0, before-d.segments.total())
-	return freed, err
+	if err != nil || !moved && freed.Blocks == 0 {
+		return freed, err
+	}
+	return freed, d.compact(ctx)
 }
 
 // checkKept makes sure that the counts are whole: that nothing is freed that
@@ -366,7 +364,7 @@ func (d *disk) compact(ctx context.Context) error {
 		case <-short.Done():
 		}
 	})
-	err := d.db.Compact(short, []byte{kindBlock}, []byte{kindBlock + 1}, false)
+	err := d.db.Compact(short, []byte{'a'}, []byte{'z'}, false)
 	late := errors.Is(short.Err(), context.DeadlineExceeded) && ctx.Err() == nil
 	cancel()
 	watch.Wait()

@@ -236,7 +236,7 @@ func openCrashed(t *testing.T, fs vfs.FS) (blockstore.Store, error) {
 // The power is cut before any operation on the file system, and of what was not
 // synced then anything may be there: every 4 KiB of a file and every name in a directory
 // by itself, so that later writes may be there and earlier ones not.
-func TestPowerCutBeforeAnyOperationLosesNothingAcknowledged(t *testing.T) {
+func TestStorageFaultsPowerCutBeforeAnyOperationTakesNothingAcknowledged(t *testing.T) {
 	seeds := *crashSeeds
 	if testing.Short() {
 		seeds = 3
@@ -323,7 +323,7 @@ func live(t *testing.T, disk *vfs.MemFS, p *promise, rng *rand.Rand, seed uint64
 // A disk that refuses one or many operations, at any of them: the call says so,
 // what was acknowledged can be read meanwhile, and all of it is there when
 // the disk works again, and where the power is cut instead.
-func TestDiskThatRefusesAnyOperationLosesNothingAcknowledged(t *testing.T) {
+func TestStorageFaultsRefusedOperationsTakeNothingAcknowledged(t *testing.T) {
 	seeds := *crashSeeds / 2
 	if testing.Short() {
 		seeds = 3

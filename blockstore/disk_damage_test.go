@@ -77,7 +77,7 @@ func bearsDamage(t *testing.T, what, dir string, blks []blockstore.Block) {
 	}
 }
 
-func TestDamagedFilesNeverGiveWrongBytesNorAnEmptyPinSet(t *testing.T) {
+func TestStorageFaultsDamagedFilesNeverGiveWrongBytesNorAnEmptyPinSet(t *testing.T) {
 	dir := t.TempDir()
 	blks := sample(t, dir)
 	for _, file := range files(t, dir) {

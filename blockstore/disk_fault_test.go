@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -139,7 +140,7 @@ func (w *work) intact(t *testing.T, what string, fs vfs.FS) {
 	}
 }
 
-func TestPowerCutLosesNothingAcknowledged(t *testing.T) {
+func TestStorageFaultsPowerCutTakesNothingAcknowledged(t *testing.T) {
 	runs := 12
 	if testing.Short() {
 		runs = 3
@@ -170,7 +171,7 @@ func TestPowerCutLosesNothingAcknowledged(t *testing.T) {
 // A disk that breaks at the n-th write, for many n, for ever or for a moment:
 // a call that it breaks says so, and what was acknowledged is there when the disk
 // works again, whether the process went on to close the store or the machine went down.
-func TestDiskThatBreaksAtAnyWriteLosesNothingAcknowledged(t *testing.T) {
+func TestStorageFaultsBrokenDiskTakesNothingAcknowledged(t *testing.T) {
 	for _, c := range []struct{ length, step int64 }{{math.MaxInt32, 2}, {1, 3}, {3, 5}} {
 		if testing.Short() {
 			c.step *= 5
@@ -223,7 +224,7 @@ func breakDisk(t *testing.T, from, to int64) bool {
 	return writes.Load() >= from
 }
 
-func TestFullDiskIsToldAndOverWhenThereIsRoom(t *testing.T) {
+func TestStorageFaultsFullDiskIsToldAndOverWhenThereIsRoom(t *testing.T) {
 	fs := crashable(t)
 	var full atomic.Bool
 	s, err := blockstore.OpenDiskOn(t.Context(), errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
@@ -283,4 +284,70 @@ func TestFullDiskIsToldAndOverWhenThereIsRoom(t *testing.T) {
 	}
 	w := work{synced: [][]blockstore.Block{before, during, after}}
 	w.intact(t, "after a full disk", fs)
+}
+
+// After a sync that failed the system may have forgotten what it could not
+// write, and a second one that succeeds proves nothing.
+func TestStorageFaultsFailedSyncFailsTheSessionAndTheBlocksAreWrittenAnew(t *testing.T) {
+	fs := crashable(t)
+	var broken atomic.Bool
+	s, err := blockstore.OpenDiskOn(t.Context(), errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileSyncData && strings.HasSuffix(op.Path, ".car") && broken.Swap(false) {
+			return syscall.EIO
+		}
+		return nil
+	})), home, blockstore.DiskOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	blks := storetest.Blocks(t, 1, 20, 3000)
+	first, bystander := sessionWith(t, s, blks...), sessionWith(t, s, blks[3])
+	broken.Store(true)
+	if err := first.Sync(t.Context()); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("Sync: %v", err)
+	}
+	for range 2 {
+		if err := first.Sync(t.Context()); !errors.Is(err, syscall.EIO) {
+			t.Errorf("Sync again: %v", err)
+		}
+	}
+	if err := first.Keep(t.Context(), "owner", blks[0].Cid(), storetest.All(blks...)); !errors.Is(err, syscall.EIO) {
+		t.Errorf("Keep: %v", err)
+	}
+	// It had only found the block present.
+	if err := bystander.Sync(t.Context()); !errors.Is(err, syscall.EIO) {
+		t.Errorf("the bystander's Sync: %v", err)
+	}
+	again, err := s.Begin(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := again.Put(t.Context(), blks...); err != nil || a.Blocks != int64(len(blks)) {
+		t.Fatalf("Put: %+v, %v", a, err)
+	}
+	if err := again.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	cut := fs.CrashClone(vfs.CrashCloneCfg{})
+	for _, sess := range []blockstore.Session{first, bystander, again} {
+		if err := sess.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	(&work{synced: [][]blockstore.Block{blks}}).intact(t, "power cut", cut)
+}
+
+func sessionWith(t *testing.T, s blockstore.Store, blks ...blockstore.Block) blockstore.Session {
+	t.Helper()
+	sess, err := s.Begin(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sess.Put(t.Context(), blks...); err != nil {
+		t.Fatal(err)
+	}
+	return sess
 }

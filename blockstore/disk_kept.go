@@ -14,25 +14,25 @@ import (
 // keep records that owner wants root. Everything that was put is settled. The blocks must be
 // present, and what looks present here must not be swept before the record is
 // committed.
-func (d *disk) keep(ctx context.Context, owner string, root cid.Cid, all []cid.Cid) error {
+func (d *disk) keep(ctx context.Context, s *diskSession, owner string, root cid.Cid, all []cid.Cid) error {
 	if err := d.keeping.take(ctx); err != nil {
 		return err
 	}
 	defer d.keeping.give()
-	changed, err := d.commitKeep(ctx, owner, root, all)
+	changed, err := d.commitKeep(ctx, s, owner, root, all)
 	if err != nil {
 		return err
 	}
 	return d.acknowledge(ctx, changed, "+", keptRoot{owner, root})
 }
 
-func (d *disk) commitKeep(ctx context.Context, owner string, root cid.Cid, all []cid.Cid) (changed bool, err error) {
+func (d *disk) commitKeep(ctx context.Context, s *diskSession, owner string, root cid.Cid, all []cid.Cid) (changed bool, err error) {
 	hashes := make([]string, len(all))
 	for i, c := range all {
 		hashes[i] = hashString(c)
 	}
 	defer d.shielding(hashes)()
-	m, list, err := d.present(ctx, all)
+	m, list, err := d.present(ctx, s, all)
 	if err != nil {
 		return false, err
 	}
@@ -112,19 +112,31 @@ func decodeLists(v []byte) (told []list, err error) {
 	return told, nil
 }
 
-// present makes the list of all, or says which one is missing.
-func (d *disk) present(ctx context.Context, all []cid.Cid) (*manifest, []kept, error) {
-	infos, err := d.infos(ctx, all)
+// present makes the list of all, or says which one is missing. What the session
+// knows to be there is not looked up again.
+func (d *disk) present(ctx context.Context, s *diskSession, all []cid.Cid) (*manifest, []kept, error) {
+	list := make([]kept, len(all))
+	var unknown []cid.Cid
+	var at []int
+	for i, c := range all {
+		size, ok := s.knows(hashString(c))
+		if list[i] = (kept{c, size}); !ok {
+			unknown, at = append(unknown, c), append(at, i)
+		}
+	}
+	infos, err := d.infos(ctx, unknown)
 	if err != nil {
 		return nil, nil, err
 	}
-	m, list := &manifest{}, make([]kept, len(all))
-	for i, info := range infos {
+	for n, info := range infos {
 		if !info.Present {
 			return nil, nil, notFound(info.CID)
 		}
-		m.add(info.CID, info.Size)
-		list[i] = kept{info.CID, info.Size}
+		list[at[n]].size = info.Size
+	}
+	m := &manifest{}
+	for _, k := range list {
+		m.add(k.cid, k.size)
 	}
 	m.finish()
 	return m, list, nil

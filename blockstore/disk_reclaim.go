@@ -32,35 +32,36 @@ func (d *disk) quiet() map[uint32]int64 {
 
 // reclaim gives back what is worth it, given the segments that were quiet before
 // the sweep, and the bytes in use in each that it found.
-func (d *disk) reclaim(ctx context.Context, quiet, live map[uint32]int64) error {
+func (d *disk) reclaim(ctx context.Context, quiet, live map[uint32]int64) (any bool, err error) {
 	for _, id := range d.segments.ids() {
 		if err := ctx.Err(); err != nil {
-			return err
+			return any, err
 		}
 		if quiet[id] == 0 {
 			continue
 		}
 		size, worth, err := d.worthIt(ctx, id, quiet[id], live[id])
 		if err != nil {
-			return err
+			return any, err
 		}
 		if !worth {
 			continue
 		}
+		any = true
 		if live[id] > 0 {
 			whole, err := d.moveOut(ctx, id, size)
 			if err != nil {
-				return err
+				return any, err
 			}
 			if !whole {
 				continue
 			}
 		}
 		if err := d.dropSegment(ctx, id); err != nil {
-			return err
+			return any, err
 		}
 	}
-	return nil
+	return any, nil
 }
 
 // worthIt tells whether enough of a segment is garbage, and sees to it that it

@@ -11,10 +11,19 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/ipfs/go-cid"
+	mh "github.com/multiformats/go-multihash"
 )
 
-// Blocks are written in batches of about this many bytes.
-const batchBytes = 1 << 20
+const (
+	// Blocks are written in batches of about this many bytes.
+	batchBytes = 1 << 20
+	// Many look-ups together cost little more than reading the index once; but
+	// a collection waits meanwhile.
+	shieldAtOnce = 64 << 10
+	// A session remembers of so many blocks that they are present, at some 60
+	// bytes each, so that Keep need not look again.
+	maxKnown = 256 << 10
+)
 
 // diskSession is an add session. Its shields get into the index together with
 // the blocks, so that a crash loses both or none.
@@ -25,11 +34,12 @@ type diskSession struct {
 	mu     sync.RWMutex // calls hold it for reading
 	closed bool
 
-	state     sync.Mutex // guards what follows
-	shields   []byte     // (uvarint length, multihash)… that the index does not have yet
-	next      uint32     // number of the next list of shields
-	unsettled bool       // it put something, or found something present, that is not settled
-	failed    error      // why what it put is lost
+	state     sync.Mutex       // guards what follows
+	shields   []byte           // (uvarint length, multihash)… that the index does not have yet
+	next      uint32           // number of the next list of shields
+	known     map[string]int64 // sizes of blocks that were present, and still are, because they are shielded
+	unsettled bool             // it put something, or found something present, that is not settled
+	failed    error            // why what it put is lost
 }
 
 // Begin implements [Store].
@@ -49,7 +59,7 @@ func (d *disk) Begin(ctx context.Context, id string) (Session, error) {
 	if d.sessions[id] != nil {
 		return nil, fmt.Errorf("%w: %q", ErrSessionOpen, id)
 	}
-	s := &diskSession{d: d, id: id}
+	s := &diskSession{d: d, id: id, known: map[string]int64{}}
 	err := scan(d.db, shieldPrefix(id), func(n, _ []byte) error {
 		if len(n) != 4 {
 			return fmt.Errorf("%w: the index has shields under %x", ErrCorrupt, n)
@@ -85,14 +95,29 @@ func (s *diskSession) leave() {
 	s.mu.RUnlock()
 }
 
-// shield notes hashes that are needed from now on.
-func (s *diskSession) shield(hashes []string) {
+// shield notes hashes that are needed from now on. size tells how large the
+// i-th block is, or less than 0 where it is not present.
+func (s *diskSession) shield(hashes []string, size func(i int) int64) {
 	s.state.Lock()
 	defer s.state.Unlock()
-	for _, h := range hashes {
+	for i, h := range hashes {
 		s.shields = appendSized(s.shields, h)
+		if n := size(i); n >= 0 && len(s.known) < maxKnown {
+			s.known[h] = n
+		}
 	}
 	s.unsettled = s.unsettled || len(hashes) > 0
+}
+
+// knows is the size of a block that the session put or found present.
+func (s *diskSession) knows(h string) (size int64, ok bool) {
+	if _, damaged := s.d.damage(h); damaged {
+		return 0, false
+	}
+	s.state.Lock()
+	defer s.state.Unlock()
+	size, ok = s.known[h]
+	return size, ok
 }
 
 // take hands over the shields to be settled, and says whether the session counts on the settling.
@@ -202,7 +227,7 @@ func (s *diskSession) Shield(ctx context.Context, cids []cid.Cid) ([]Info, error
 	defer s.leave()
 	infos := make([]Info, 0, len(cids))
 	for len(cids) > 0 {
-		n := min(len(cids), page)
+		n := min(len(cids), shieldAtOnce)
 		more, err := s.shieldPage(ctx, cids[:n])
 		if err != nil {
 			return nil, err
@@ -221,10 +246,21 @@ func (s *diskSession) shieldPage(ctx context.Context, cids []cid.Cid) ([]Info, e
 	}
 	defer s.d.shielding(hashes)()
 	infos, err := s.d.infos(ctx, cids)
-	if err == nil {
-		s.shield(hashes)
+	if err != nil {
+		return nil, err
 	}
-	return infos, err
+	sizes := make([]int64, 0, len(hashes))
+	for _, i := range infos {
+		switch {
+		case hashString(i.CID)[0] == mh.IDENTITY:
+		case i.Present:
+			sizes = append(sizes, i.Size)
+		default:
+			sizes = append(sizes, -1)
+		}
+	}
+	s.shield(hashes, func(i int) int64 { return sizes[i] })
+	return infos, nil
 }
 
 // Sync implements [Session].
@@ -263,7 +299,7 @@ func (s *diskSession) Keep(ctx context.Context, owner string, root cid.Cid, cids
 	if err := s.d.settle(ctx); err != nil {
 		return err
 	}
-	return errors.Join(s.d.keep(ctx, owner, root, all), s.failure())
+	return errors.Join(s.d.keep(ctx, s, owner, root, all), s.failure())
 }
 
 // Close implements [Session].

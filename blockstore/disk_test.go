@@ -16,7 +16,7 @@ import (
 	"github.com/holdfast-sites/holdfast/blockstore/storetest"
 )
 
-func TestSecondOpenerIsToldThatTheStoreIsInUse(t *testing.T) {
+func TestStorageFaultsSecondOpenerIsToldWhoHasTheStore(t *testing.T) {
 	dir := t.TempDir()
 	s := openDisk(t, dir, blockstore.DiskOptions{Holder: "the first one"})
 	link := filepath.Join(t.TempDir(), "link")
@@ -58,6 +58,16 @@ func TestOtherOpenErrorsAreNotTakenForALock(t *testing.T) {
 	}
 	if _, err := os.Stat(absent); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("it was made: %v", err)
+	}
+}
+
+func TestStoreOfTheFormatBeforeTheFirstReleaseIsRefusedNotHidden(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "db"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := blockstore.OpenDisk(t.Context(), dir, blockstore.DiskOptions{}); err == nil || !strings.Contains(err.Error(), "first release") {
+		t.Errorf("OpenDisk: %v", err)
 	}
 }
 
@@ -220,7 +230,7 @@ func writeForEver(t *testing.T, dir string) {
 	}
 }
 
-func TestWhatWasAcknowledgedSurvivesSIGKILL(t *testing.T) {
+func TestStorageFaultsSIGKILLTakesNothingAcknowledged(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no SIGKILL")
 	}

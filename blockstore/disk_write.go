@@ -34,7 +34,7 @@ func (d *disk) add(ctx context.Context, s *diskSession, hashes []string, blks []
 		d.await(missing, places)
 		d.heal(missing)
 	}
-	s.shield(hashes)
+	s.shield(hashes, func(i int) int64 { return int64(blks[i].Size()) })
 	return added, nil
 }
 

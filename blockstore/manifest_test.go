@@ -27,7 +27,7 @@ func rawBlocks(tb testing.TB, n int) []Block {
 
 // Whatever is wrong with the list of what somebody keeps: a collection frees
 // nothing, neither what the list named nor anything else.
-func TestCollectFreesNothingWhereAListCantBeRead(t *testing.T) {
+func TestStorageFaultsCollectFreesNothingWhereAListCantBeRead(t *testing.T) {
 	blks := rawBlocks(t, 1200)
 	kept, root := blks[:1000], blks[0].Cid()
 	for what, damage := range map[string]func(t *testing.T, db *pebble.DB, keys [][]byte){

@@ -41,6 +41,11 @@ type BuildOptions struct {
 	// exist (its own folder is not), and one that is damaged, or of another
 	// folder or profile, is replaced.
 	Cache string
+	// InPlace leaves the content of files where it is, instead of copying it into
+	// the store: see blockstore.Referrer. ErrUnsupported where the session can't,
+	// or the profile wraps content into nodes (V0_2015).
+	InPlace bool
+
 	// Reread trusts nothing in the cache: every file is read, and the cache
 	// written anew.
 	Reread bool
@@ -111,6 +116,9 @@ func buildAt(ctx context.Context, into blockstore.Session, path string, opts Bui
 	profile, err := opts.Profile.settings()
 	if err != nil {
 		return Built{}, err
+	}
+	if _, can := into.(blockstore.Referrer); opts.InPlace && (!can || !profile.RawLeaves) {
+		return Built{}, fmt.Errorf("files can't stay in place with this store or profile: %w", ErrUnsupported)
 	}
 	b := &builder{profile: profile, rawPrefix: rawPrefix(profile.CidBuilder()), opts: opts, workers: opts.workers(), started: now}
 	cache := make(chan *statCache, 1)

@@ -15,6 +15,7 @@ const maxAhead = 8
 // chunk is a piece of a file and, once done is closed, its content and its CID
 // as a raw leaf.
 type chunk struct {
+	off  int64 // in the file
 	data []byte
 	slab []byte // that holds data; nil: it has memory of its own
 	cid  cid.Cid
@@ -70,7 +71,7 @@ func (c *chunker) NextBytes() ([]byte, error) {
 // while there is memory.
 func (c *chunker) fill() error {
 	for c.off < c.size && len(c.queue) <= c.ahead {
-		next := &chunk{done: make(chan struct{})}
+		next := &chunk{off: c.off, done: make(chan struct{})}
 		n := min(c.size-c.off, c.length)
 		switch {
 		case !c.raw:
@@ -90,16 +91,15 @@ func (c *chunker) fill() error {
 			next.data = next.slab[:n:n]
 		}
 		c.queue = append(c.queue, next)
-		off := c.off
 		c.off += n
-		c.wg.Go(func() { c.begin(next, off) })
+		c.wg.Go(func() { c.begin(next) })
 	}
 	return nil
 }
 
-func (c *chunker) begin(next *chunk, off int64) {
+func (c *chunker) begin(next *chunk) {
 	defer close(next.done)
-	if n, err := c.r.ReadAt(next.data, off); n < len(next.data) {
+	if n, err := c.r.ReadAt(next.data, next.off); n < len(next.data) {
 		next.err = shortRead(err)
 	} else if c.raw {
 		next.cid, next.err = c.prefix.Sum(next.data)
@@ -116,16 +116,16 @@ func (c *chunker) find(data []byte) int {
 	})
 }
 
-// slabOf is the slab that holds a leaf's bytes, which the caller owns from now
-// on; nil where it isn't in one.
-func (c *chunker) slabOf(data []byte) []byte {
+// leaf is the chunk that a leaf's bytes are, whose slab is the caller's from now
+// on; nil where they aren't one.
+func (c *chunker) leaf(data []byte) *chunk {
 	i := c.find(data)
 	if i < 0 {
 		return nil
 	}
-	slab := c.handed[i].slab
+	leaf := c.handed[i]
 	c.handed = slices.Delete(c.handed, i, i+1)
-	return slab
+	return leaf
 }
 
 // close waits for the chunks that nobody will ask for.

@@ -32,9 +32,9 @@ func (b *builder) file(ctx context.Context, into *packer, e *entry) (node, error
 	}
 	var out node
 	if b.oneLeaf(e.stamp.size) {
-		out, err = b.smallFile(ctx, into, f, e.stamp.size)
+		out, err = b.smallFile(ctx, into, f, e)
 	} else {
-		out, err = b.largeFile(ctx, into, f, e.stamp.size)
+		out, err = b.largeFile(ctx, into, f, e)
 	}
 	if err != nil {
 		return node{}, bareError(err)
@@ -58,7 +58,16 @@ func (b *builder) oneLeaf(size int64) bool {
 	return b.profile.RawLeaves && size <= min(b.profile.ChunkSize, slabSize)
 }
 
-func (b *builder) smallFile(ctx context.Context, into *packer, f io.ReaderAt, size int64) (node, error) {
+// origin is where blocks of a file stay; zero where they are copied.
+func (b *builder) origin(e *entry) blockstore.Origin {
+	if !b.opts.InPlace {
+		return blockstore.Origin{}
+	}
+	return blockstore.Origin{Path: e.path(), Size: e.stamp.size, ModTime: e.stamp.mtime}
+}
+
+func (b *builder) smallFile(ctx context.Context, into *packer, f io.ReaderAt, e *entry) (node, error) {
+	size := e.stamp.size
 	data, err := into.room(ctx, int(size))
 	if err != nil {
 		return node{}, err
@@ -70,7 +79,7 @@ func (b *builder) smallFile(ctx context.Context, into *packer, f io.ReaderAt, si
 	if err != nil {
 		return node{}, err
 	}
-	if err := into.put(ctx, blk); err != nil {
+	if err := into.put(ctx, blk, b.origin(e)); err != nil {
 		return node{}, err
 	}
 	b.bytes.Add(size)
@@ -79,7 +88,8 @@ func (b *builder) smallFile(ctx context.Context, into *packer, f io.ReaderAt, si
 
 // largeFile is laid out by boxo, its leaves read and hashed ahead on several
 // processors.
-func (b *builder) largeFile(ctx context.Context, into *packer, f io.ReaderAt, size int64) (node, error) {
+func (b *builder) largeFile(ctx context.Context, into *packer, f io.ReaderAt, e *entry) (node, error) {
+	size := e.stamp.size
 	chunks := &chunker{
 		ctx:    ctx,
 		r:      f,
@@ -96,7 +106,7 @@ func (b *builder) largeFile(ctx context.Context, into *packer, f io.ReaderAt, si
 	}
 	defer chunks.close()
 	var out node
-	made := assembly{into: into, out: &out, seen: make(map[cid.Cid]struct{}), chunks: chunks}
+	made := assembly{into: into, out: &out, seen: make(map[cid.Cid]struct{}), chunks: chunks, origin: b.origin(e)}
 	params := helpers.DagBuilderParams{
 		Maxlinks:   b.profile.FileDAGWidth,
 		RawLeaves:  b.profile.RawLeaves,

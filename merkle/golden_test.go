@@ -206,7 +206,7 @@ func rootOfStream(t *testing.T, r io.ReaderAt, size int64, p Profile) string {
 	if b.oneLeaf(size) {
 		build = b.smallFile
 	}
-	n, err := build(context.Background(), &packer{sink: b.sink}, r, size)
+	n, err := build(context.Background(), &packer{sink: b.sink}, r, &entry{stamp: stamp{size: size}})
 	b.sink.close()
 	if err := errors.Join(err, <-written); err != nil {
 		t.Fatal(err)

@@ -44,6 +44,7 @@ type assembly struct {
 	out    *node
 	seen   map[cid.Cid]struct{} // nil: no block can come twice
 	chunks *chunker             // whose leaves these are; may be nil
+	origin blockstore.Origin    // of the file, where leaves stay in it
 }
 
 // writer is where boxo's builders put the blocks.
@@ -56,24 +57,28 @@ func (a *assembly) add(ctx context.Context, n ipld.Node) error {
 	if err != nil {
 		return err
 	}
-	slab := a.chunks.slabOf(blk.RawData())
+	leaf := a.chunks.leaf(blk.RawData())
 	if a.seen != nil {
 		if _, twice := a.seen[blk.Cid()]; twice {
-			if slab != nil {
-				a.into.sink.slabs.give(slab)
+			if leaf != nil {
+				a.into.sink.slabs.give(leaf.slab)
 			}
 			return nil
 		}
 		a.seen[blk.Cid()] = struct{}{}
 	}
-	if slab != nil {
-		a.into.batch.slabs = append(a.into.batch.slabs, slab)
+	origin := blockstore.Origin{}
+	if leaf != nil {
+		a.into.batch.slabs = append(a.into.batch.slabs, leaf.slab)
+		if origin = a.origin; origin.Path != "" {
+			origin.Offset = leaf.off
+		}
 	}
 	if a.out.cid.Defined() {
 		a.out.below = append(a.out.below, a.out.sizedID)
 	}
 	a.out.sizedID = sizedID{blk.Cid(), int64(blk.Size())}
-	return a.into.put(ctx, blk)
+	return a.into.put(ctx, blk, origin)
 }
 
 // finish adds n as the root.

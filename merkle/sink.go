@@ -2,6 +2,7 @@ package merkle
 
 import (
 	"context"
+	"slices"
 
 	ipld "github.com/ipfs/go-ipld-format"
 
@@ -17,14 +18,15 @@ const (
 // batch is blocks for one Put, and the slabs that hold their bytes.
 type batch struct {
 	blocks []blockstore.Block
+	from   []blockstore.Origin // of the blocks
 	bytes  int
 	slabs  [][]byte
 }
 
 func (b *batch) full() bool { return b.bytes >= batchBytes || len(b.blocks) >= batchBlocks }
 
-func (b *batch) add(blk blockstore.Block) {
-	b.blocks = append(b.blocks, blk)
+func (b *batch) add(blk blockstore.Block, from blockstore.Origin) {
+	b.blocks, b.from = append(b.blocks, blk), append(b.from, from)
 	b.bytes += blk.Size()
 }
 
@@ -59,7 +61,7 @@ func (s *sink) close() { close(s.queue) }
 // write puts batches into the session until close.
 func (s *sink) write(ctx context.Context, into blockstore.Session) error {
 	for b := range s.queue {
-		added, err := into.Put(ctx, b.blocks...)
+		added, err := put(ctx, into, b)
 		if err != nil {
 			return err
 		}
@@ -70,6 +72,13 @@ func (s *sink) write(ctx context.Context, into blockstore.Session) error {
 		}
 	}
 	return nil
+}
+
+func put(ctx context.Context, into blockstore.Session, b batch) (blockstore.Added, error) {
+	if r, ok := into.(blockstore.Referrer); ok && slices.ContainsFunc(b.from, func(o blockstore.Origin) bool { return o.Path != "" }) {
+		return r.PutFrom(ctx, b.blocks, b.from)
+	}
+	return into.Put(ctx, b.blocks...)
 }
 
 // nodeWriter lets boxo's builders write through a function; it can't read.

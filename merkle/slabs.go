@@ -87,8 +87,9 @@ func (p *packer) room(ctx context.Context, n int) ([]byte, error) {
 	return out, nil
 }
 
-func (p *packer) put(ctx context.Context, b blockstore.Block) error {
-	if p.batch.add(b); p.batch.full() {
+// put takes a block over; origin is zero unless it is to stay there.
+func (p *packer) put(ctx context.Context, b blockstore.Block, origin blockstore.Origin) error {
+	if p.batch.add(b, origin); p.batch.full() {
 		return p.flush(ctx)
 	}
 	return nil
@@ -97,6 +98,6 @@ func (p *packer) put(ctx context.Context, b blockstore.Block) error {
 // flush hands the batch to the writer.
 func (p *packer) flush(ctx context.Context) error {
 	b := p.batch
-	p.batch, p.rest = batch{blocks: make([]blockstore.Block, 0, len(b.blocks))}, nil
+	p.batch, p.rest = batch{blocks: make([]blockstore.Block, 0, len(b.blocks)), from: make([]blockstore.Origin, 0, len(b.from))}, nil
 	return p.sink.hand(ctx, b)
 }

@@ -124,7 +124,7 @@ type recollection struct {
 }
 
 // shieldBatch is how many blocks are shielded at once, roughly.
-const shieldBatch = 8192
+const shieldBatch = 64 << 10
 
 // each hands on all that may be recalled under e, in parts.
 func (r *recollection) each(e *entry, f func(recollection)) {
