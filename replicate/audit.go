@@ -51,7 +51,8 @@ type AuditorConfig struct {
 	Host host.Host
 	Key  crypto.PrivKey // of Host's identity
 	// Blocks is the own store, and nothing behind it: a prover that fetched
-	// what it lacks would prove nothing, a verifier neither.
+	// what it lacks would prove nothing, a verifier neither. It may mend what it
+	// holds and finds damaged, before it answers.
 	Blocks blockstore.Getter
 	// Holds says whether a root is kept whole. Nil: no root is.
 	Holds func(ctx context.Context, root cid.Cid) (bool, error)

@@ -55,6 +55,7 @@ const (
 	InfoLastError  = "last_error"
 	InfoNextTry    = "next_try"
 	InfoKept       = "kept"
+	InfoBytes      = "bytes" // of blocks that the pin keeps, each once
 )
 
 // Limits of a pin; see the specification and docs/formats.md.

@@ -165,7 +165,7 @@ func (s *Service) Get(ctx context.Context, t Tenant, id string) (PinStatus, erro
 	if err != nil {
 		return PinStatus{}, err
 	}
-	return s.status(row), nil
+	return s.statusAndUsage(ctx, row)
 }
 
 // List is the newest of the tenant's pins that match. ErrInvalid.
@@ -182,7 +182,9 @@ func (s *Service) List(ctx context.Context, t Tenant, q Query) (PinResults, erro
 	}
 	res := PinResults{Count: total, Results: make([]PinStatus, len(rows))}
 	for i, row := range rows {
-		res.Results[i] = s.status(row)
+		if res.Results[i], err = s.statusAndUsage(ctx, row); err != nil {
+			return PinResults{}, err
+		}
 	}
 	return res, nil
 }
@@ -300,6 +302,17 @@ func (s *Service) status(row PinRow) PinStatus {
 		}
 	}
 	return st
+}
+
+// statusAndUsage is status with what the pin takes here. How much of it others
+// keep too is not the tenant's business.
+func (s *Service) statusAndUsage(ctx context.Context, row PinRow) (PinStatus, error) {
+	st := s.status(row)
+	u, err := s.cfg.Blocks.Usage(ctx, Owner(row.ID))
+	if err == nil && u.Roots > 0 {
+		st.Info[InfoBytes] = strconv.FormatInt(u.Bytes, 10)
+	}
+	return st, err
 }
 
 func joinCIDs(cs []cid.Cid) string {

@@ -44,7 +44,7 @@ func TestAPinIsFetchedAndKept(t *testing.T) {
 	if row := <-pinned; row.ID != id || row.Kept[0] != root {
 		t.Errorf("OnPinned got %+v", row)
 	}
-	if st.Info[replicate.InfoBlocksDone] != "11" || st.Info[replicate.InfoLastError] != "" {
+	if st.Info[replicate.InfoBlocksDone] != "11" || st.Info[replicate.InfoBytes] != st.Info[replicate.InfoBytesDone] || st.Info[replicate.InfoLastError] != "" {
 		t.Errorf("info %v", st.Info)
 	}
 	if len(h.fetcher.from) != 1 || h.fetcher.from[0].ID.String() != somePeer {

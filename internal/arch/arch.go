@@ -34,6 +34,7 @@ var rooms = map[string][]string{
 	"internal/p2p":     {"blockstore", "merkle", "naming"},
 	"internal/state":   {"naming", "replicate"},
 	"internal/author":  {"blockstore", "merkle", "naming", "replicate", "internal/state"},
+	"internal/upkeep":  {"blockstore", "merkle", "replicate"},
 	"internal/control": append([]string{"internal/author"}, public...),
 	"internal/node":    {"*", "!cmd", "!test", "!bench", "!examples", "!internal/testnet", "!internal/arch", "!replicate/sim"},
 	"internal/testnet": {"*", "!cmd", "!test", "!bench"},

@@ -38,6 +38,7 @@ type Config struct {
 	Gateway GatewayConfig `toml:"gateway"`
 	Pins    PinsConfig    `toml:"pins"`
 	Publish PublishConfig `toml:"publish"`
+	Store   StoreConfig   `toml:"store"`
 
 	Timeouts TimeoutsConfig `toml:"timeouts"`
 }
@@ -85,6 +86,12 @@ type PublishConfig struct {
 	Lifetime Duration `toml:"lifetime"`
 	TTL      Duration `toml:"ttl"`
 	Symlinks string   `toml:"symlinks"` // "follow" (default) or "keep"; for build too
+	Strict   bool     `toml:"strict"`   // refuse what the preflight warns of
+}
+
+// StoreConfig is the [store] table.
+type StoreConfig struct {
+	CollectEvery Duration `toml:"collect_every"` // how often a node that serves looks whether there is something to collect; 1h
 }
 
 // TimeoutsConfig is the [timeouts] table: how long others may keep this node

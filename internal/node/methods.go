@@ -97,6 +97,8 @@ func (n *Node) Methods() control.Methods {
 			"token list":   call(n.listTokens),
 			"token revoke": call(n.revokeToken),
 			"invite":       call(n.invite),
+			"gc":           told(n.collect),
+			"verify":       told(n.verify),
 		},
 		Streams: map[string]control.Stream{
 			"cat":    control.TypedStream(func(ctx context.Context, p Address, w io.Writer) error { return a.Cat(ctx, p.Address, w) }),

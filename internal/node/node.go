@@ -28,6 +28,7 @@ import (
 	"github.com/holdfast-sites/holdfast/internal/author"
 	"github.com/holdfast-sites/holdfast/internal/p2p"
 	"github.com/holdfast-sites/holdfast/internal/state"
+	"github.com/holdfast-sites/holdfast/internal/upkeep"
 	"github.com/holdfast-sites/holdfast/naming"
 	"github.com/holdfast-sites/holdfast/replicate"
 )
@@ -55,8 +56,9 @@ type Node struct {
 	lock     *homeLock
 	keys     *naming.Keyring
 	state    *state.DB
-	store    blockstore.Store // nil below Blocks
-	p2p      *p2p.Node        // nil below Connected, and offline
+	store    blockstore.Store  // nil below Blocks
+	care     *upkeep.Caretaker // nil below Blocks
+	p2p      *p2p.Node         // nil below Connected, and offline
 	resolver *naming.Resolver
 	auditor  *replicate.Auditor
 	service  *replicate.Service // nil unless a host
@@ -104,8 +106,7 @@ func Open(ctx context.Context, cfg Config, scope Scope, command string) (_ *Node
 		return nil, err
 	}
 	if scope >= Blocks {
-		n.store, err = blockstore.OpenDisk(ctx, filepath.Join(cfg.Home, "blocks"), blockstore.DiskOptions{Log: cfg.Log})
-		if err != nil {
+		if err := n.openStore(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -145,13 +146,13 @@ func (n *Node) connect(ctx context.Context) error {
 		Announce: n.cfg.P2P.Announce, Dial: n.cfg.Dial, ConnectTimeout: time.Duration(n.cfg.Timeouts.Connect),
 		StallTimeout: time.Duration(n.cfg.Timeouts.Stall), IdleTimeout: time.Duration(n.cfg.Timeouts.Idle),
 		Peers: n.cfg.Peers, PSK: psk, AllowPrivate: n.mayDialPrivate(), RoutersV1: n.cfg.P2P.Routers,
-		Store: n.store, Records: n.state, Metrics: n.metrics, Log: n.log,
+		Store: n.care.Noticing(), Records: n.state, Metrics: n.metrics, Log: n.log,
 	})
 	if err != nil {
 		return err
 	}
 	n.auditor = replicate.NewAuditor(replicate.AuditorConfig{
-		Host: n.p2p.Host(), Key: key, Blocks: n.store, Holds: n.holds, Allowed: n.mayAudit, Log: n.log,
+		Host: n.p2p.Host(), Key: key, Blocks: n.care.Mending(), Holds: n.holds, Allowed: n.mayAudit, Log: n.log,
 	})
 	if !n.cfg.Host {
 		return nil
@@ -171,9 +172,12 @@ func (n *Node) dnsLink() func(context.Context, string) (string, error) {
 	return n.dnsLinks().Resolve
 }
 
-func checkRules(text []byte) error {
-	_, err := gateway.ParseRedirects(text)
-	return err
+func readRules(text []byte) (author.Answers, error) {
+	rules, err := gateway.ParseRedirects(text)
+	if err != nil {
+		return nil, err
+	}
+	return func(path string) (string, bool) { return gateway.Answer(rules, path) }, nil
 }
 
 // mayDialPrivate tells whether private addresses that others name are dialled. Those who
@@ -181,6 +185,16 @@ func checkRules(text []byte) error {
 // policy names are where they are. A host needs its operator's word.
 func (n *Node) mayDialPrivate() bool {
 	return n.cfg.P2P.AllowPrivate || !n.cfg.Host && n.cfg.Network != string(p2p.Public)
+}
+
+// cacheDir is where is remembered what can be made again; empty where there is no such folder.
+func (n *Node) cacheDir() string {
+	dir := filepath.Join(n.cfg.Home, "cache")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		n.log.Warn("nothing is cached", "err", err)
+		return ""
+	}
+	return dir
 }
 
 // compose hands each room what it needs.
@@ -191,7 +205,7 @@ func (n *Node) compose() {
 		Store: n.store, State: n.state, Keys: n.keys, Resolver: n.resolver, Auditor: n.auditor,
 		HTTP: n.web, RequestTimeout: time.Duration(n.cfg.Timeouts.Request),
 		Sinks: n.sinks, Asked: func() bool { return len(n.sources()) > 0 }, Gateway: n.gatewayURL,
-		Peers: func() []peer.AddrInfo { return n.named }, Rules: checkRules, DNSLink: n.dnsLink(), Tool: n.cfg.Tool, Log: n.log,
+		Peers: func() []peer.AddrInfo { return n.named }, Rules: readRules, Cache: n.cacheDir(), DNSLink: n.dnsLink(), Tool: n.cfg.Tool, Log: n.log,
 	}
 	if n.p2p != nil {
 		cfg.Network, cfg.Outside = n.p2p, outside{n.cfg, n.log}

@@ -43,6 +43,7 @@ func (n *Node) Serve(ctx context.Context, ready func(Info)) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return local.Serve(ctx, n.controlLn) })
+	g.Go(func() error { return n.care.Serve(ctx) })
 	if n.gatewayLn != nil {
 		g.Go(func() error { return gateway.Serve(ctx, n.gatewayLn, reader, n.log) })
 	}
@@ -115,7 +116,7 @@ func (n *Node) mount() (http.Handler, error) {
 	})
 	mux := http.NewServeMux()
 	// Only what is here: a node is nobody's proxy.
-	mux.Handle("/ipfs/", gateway.NewTrustless(n.store, n.log))
+	mux.Handle("/ipfs/", gateway.NewTrustless(n.care.Mending(), n.log))
 	mux.Handle("/routing/v1/", routing)
 	if n.service != nil {
 		services := n.hostServices(routing)

@@ -22,6 +22,11 @@ import (
 // a root, the root's providers are looked for too.
 func (n *Node) Blocks() blockstore.Getter { return n.blocks }
 
+// Remote gets blocks from the network only, as Blocks does, whatever the store
+// and the cache have: for a block that is damaged here. Each is asked for anew, of
+// everybody who is connected or connects meanwhile.
+func (n *Node) Remote() blockstore.Getter { return remote{n} }
+
 // sessionLife is how long one bitswap session serves all gets.
 const sessionLife = time.Minute
 
@@ -45,14 +50,34 @@ func (b *blocks) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
 	if blk, ok := b.cache.get(c); ok {
 		return blk, nil
 	}
-	if b.sessions == nil {
-		return blk, unavailable(c, &answers{}, ErrOffline)
+	blk, err = b.fetch(ctx, c, b.sessions)
+	if err == nil {
+		b.cache.add(blk)
+	}
+	return blk, err
+}
+
+type remote struct{ *Node }
+
+// Get implements blockstore.Getter.
+func (r remote) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
+	if r.swap == nil {
+		return r.blocks.fetch(ctx, c, nil)
+	}
+	s := r.swap.sessions(r.cfg.IdleTimeout)
+	defer s.close()
+	return r.blocks.fetch(ctx, c, s)
+}
+
+// fetch gets a block through sessions, which are nil when Offline.
+func (b *blocks) fetch(ctx context.Context, c cid.Cid, from *sessions) (blockstore.Block, error) {
+	if from == nil {
+		return blockstore.Block{}, unavailable(c, &answers{}, ErrOffline)
 	}
 	var said answers
-	blk, err = b.fromNetwork(ctx, c, &said)
+	blk, err := b.fromNetwork(ctx, c, from, &said)
 	switch {
 	case err == nil:
-		b.cache.add(blk)
 		return blk, nil
 	case ctx.Err() == nil:
 		return blk, unavailable(c, &said, err)
@@ -63,7 +88,7 @@ func (b *blocks) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
 	return blk, unavailable(c, &said, context.Cause(ctx))
 }
 
-func (b *blocks) fromNetwork(ctx context.Context, c cid.Cid, said *answers) (blockstore.Block, error) {
+func (b *blocks) fromNetwork(ctx context.Context, c cid.Cid, from *sessions, said *answers) (blockstore.Block, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.node.cfg.IdleTimeout)
 	defer cancel()
 	if state := retrieval.StateFromContext(ctx); state != nil {
@@ -74,7 +99,7 @@ func (b *blocks) fromNetwork(ctx context.Context, c cid.Cid, said *answers) (blo
 			defer cancel()
 		}
 	}
-	return b.node.swap.get(ctx, b.sessions, c, said)
+	return b.node.swap.get(ctx, from, c, said)
 }
 
 // searchRoot connects to providers of the root: hosts provide roots only, so
