@@ -163,7 +163,7 @@ func TestPublishOnThisMachineOnly(t *testing.T) {
 	dir := u.site("My Blog")
 	args := offline("publish", dir, "--copies", "0", "-m", "first light")
 	v := u.json(args...)
-	hasExactly(t, "publish", v, "alias", "name", "root", "release", "number", "sequence", "files", "bytes", "added_bytes",
+	hasExactly(t, "publish", v, "alias", "name", "root", "release", "number", "sequence", "files", "bytes", "added_bytes", "preflight",
 		"urls", "hosts", "live", "safe_until", "warnings")
 	if v["alias"] != "my-blog" || v["number"] != 1.0 || v["live"] != false || v["safe_until"] != nil || len(v["hosts"].([]any)) != 0 {
 		t.Errorf("%v", v)

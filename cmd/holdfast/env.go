@@ -227,13 +227,18 @@ func (e *env) print(v any, human func()) {
 func (e *env) fail(err error) int {
 	ce := control.Classify(err, node.KindOf)
 	if e.json {
-		body := map[string]any{"kind": ce.Kind, "message": ce.Message}
-		for k, v := range ce.Details {
-			body[k] = v
-		}
-		e.print(map[string]any{"error": body}, nil)
+		e.printFailure(ce)
 		return ce.Kind.ExitCode()
 	}
 	e.say(e.err, "holdfast: %s\n", ce.Message)
 	return ce.Kind.ExitCode()
+}
+
+// printFailure shows a failure as JSON.
+func (e *env) printFailure(ce *control.Error) {
+	body := map[string]any{"kind": ce.Kind, "message": ce.Message}
+	for k, v := range ce.Details {
+		body[k] = v
+	}
+	e.print(map[string]any{"error": body}, nil)
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/holdfast-sites/holdfast/internal/author"
+	"github.com/holdfast-sites/holdfast/internal/author/preflight"
 	"github.com/holdfast-sites/holdfast/internal/node"
 	"github.com/holdfast-sites/holdfast/merkle"
 )
@@ -19,13 +21,33 @@ func siteFlags() []cli.Flag {
 		&cli.StringFlag{Name: "site", Aliases: []string{"s"}, Usage: "the site's alias; its key is made at the first publish", DefaultText: "the folder's name"},
 		&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "what is new in this release"},
 		&cli.StringFlag{Name: "symlinks", Usage: "follow those inside the folder, or keep them as links", Value: "follow"},
+		&cli.BoolFlag{Name: "no-cache", Usage: "read every file, also those that seem unchanged since the last time"},
+		inPlaceFlag(),
 		&cli.DurationFlag{Name: "lifetime", Usage: "how long the signed name lives without you", DefaultText: "one year"},
 		&cli.IntFlag{Name: "copies", Usage: "hosts that must prove their copy before the name moves; 0: none", DefaultText: "3, or as many as there are hosts"},
 		&cli.IntFlag{Name: "keep", Usage: "releases that holders keep", DefaultText: "2"},
 		&cli.StringFlag{Name: "if-root", Usage: "publish only if the newest release anybody knows has this root"},
 		&cli.BoolFlag{Name: "force-offline", Usage: "publish though nobody can say what the newest release is"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "list what would be left out, publish nothing"},
+		strictFlag(),
+		watchFlag(),
 	}
+}
+
+func strictFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "strict", Usage: "fail where there would be warnings about broken links and the like"}
+}
+
+// strict is what the flag or else the config says.
+func strict(c *cli.Context, cfg node.PublishConfig) bool {
+	if c.IsSet("strict") {
+		return c.Bool("strict")
+	}
+	return cfg.Strict
+}
+
+func inPlaceFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "in-place", Usage: "don't copy content into the store: read it from your files, for as long as they stay as they are"}
 }
 
 func (e *env) publishCommand() *cli.Command {
@@ -44,14 +66,17 @@ func (e *env) publishRequest(c *cli.Context, cfg node.PublishConfig) (author.Pub
 	if err := exactly(c, "DIR"); err != nil {
 		return author.PublishRequest{}, err
 	}
+	if c.Bool("watch") && (c.Bool("dry-run") || c.Bool("no-wait")) {
+		return author.PublishRequest{}, usage("--watch publishes again and again: it goes with neither --dry-run nor --no-wait")
+	}
 	dir, err := filepath.Abs(c.Args().First())
 	if err != nil {
 		return author.PublishRequest{}, err
 	}
 	req := author.PublishRequest{
 		Dir: dir, Alias: c.String("site"), Message: c.String("message"), IfRoot: c.String("if-root"),
-		ForceOffline: c.Bool("force-offline"),
-		Copies:       cfg.Copies, Keep: cfg.Keep, Lifetime: time.Duration(cfg.Lifetime), TTL: time.Duration(cfg.TTL),
+		ForceOffline: c.Bool("force-offline"), NoCache: c.Bool("no-cache"), InPlace: c.Bool("in-place"), Strict: strict(c, cfg),
+		Copies: cfg.Copies, Keep: cfg.Keep, Lifetime: time.Duration(cfg.Lifetime), TTL: time.Duration(cfg.TTL),
 	}
 	if req.Alias == "" {
 		req.Alias = aliasFor(dir)
@@ -115,6 +140,9 @@ func (e *env) runPublish(ctx context.Context, c *cli.Context) error {
 	if c.Bool("dry-run") {
 		return e.dryRun(ctx, c, author.BuildRequest{Path: req.Dir, Symlinks: req.Symlinks, DryRun: true})
 	}
+	if c.Bool("watch") {
+		return e.runWatch(ctx, cfg, req)
+	}
 	if c.Bool("no-wait") {
 		client, err := e.running(ctx, cfg)
 		if err != nil {
@@ -145,9 +173,29 @@ func (e *env) showPublished(p author.Published) {
 	for _, u := range p.URLs {
 		e.printf("  open  %s\n", u)
 	}
-	for _, w := range p.Warnings {
+	for _, w := range warnings(p) {
 		e.say(e.err, "warning: %s\n", w)
 	}
+}
+
+// warnings is all that a person should know of a release, a line each.
+func warnings(p author.Published) []string {
+	return append(slices.Clone(p.Warnings), findings(p.Preflight)...)
+}
+
+// findings is the first of each kind of what a preflight found, a line each.
+func findings(r *preflight.Report) (lines []string) {
+	const shown = 10
+	if r == nil || r.Total == 0 {
+		return nil
+	}
+	lines = strings.Split(strings.TrimSuffix(r.Text(shown), "\n"), "\n")
+	for _, n := range r.Counts {
+		if n > shown {
+			return append(lines, "--json lists more of these")
+		}
+	}
+	return lines
 }
 
 func (e *env) showHosts(hosts []author.HostState) {
@@ -169,7 +217,11 @@ func (e *env) buildCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "profile", Usage: "unixfs-v1-2025 or unixfs-v0-2015", Value: string(merkle.V1_2025)},
 			&cli.StringFlag{Name: "symlinks", Usage: "follow those inside the folder, or keep them as links", Value: "follow"},
+			&cli.BoolFlag{Name: "no-cache", Usage: "read every file, also those that seem unchanged since the last time"},
+			inPlaceFlag(),
 			&cli.BoolFlag{Name: "dry-run", Usage: "list what would be left out, build nothing"},
+			&cli.BoolFlag{Name: "check", Usage: "warn of broken links and the like, as publish does"},
+			strictFlag(),
 		},
 		Action: func(c *cli.Context) error { return e.runBuild(c.Context, c) },
 	}
@@ -187,7 +239,10 @@ func (e *env) runBuild(ctx context.Context, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	req := author.BuildRequest{Path: path, Profile: merkle.Profile(c.String("profile"))}
+	req := author.BuildRequest{
+		Path: path, Profile: merkle.Profile(c.String("profile")), NoCache: c.Bool("no-cache"), InPlace: c.Bool("in-place"), Check: c.Bool("check"),
+		Strict: c.Bool("strict") || c.Bool("check") && strict(c, cfg.Publish),
+	}
 	if req.Symlinks, err = symlinks(c, cfg.Publish); err != nil {
 		return err
 	}
@@ -201,6 +256,9 @@ func (e *env) runBuild(ctx context.Context, c *cli.Context) error {
 	return ask(ctx, e, c, node.Blocks, "build", req, func(b author.BuildResult) {
 		e.printf("%s\n", b.Root)
 		e.say(e.err, "%d files, %s, %d blocks (%d new)\n", b.Files, size(b.Bytes), b.Blocks, b.AddedBlocks)
+		for _, w := range findings(b.Preflight) {
+			e.say(e.err, "warning: %s\n", w)
+		}
 	})
 }
 

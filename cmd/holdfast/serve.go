@@ -148,6 +148,9 @@ func (e *env) runUp(ctx context.Context, c *cli.Context) error {
 	// What up has to say is the site's address, which a publish ends with.
 	ready := func(node.Info) {}
 	return e.serveUntil(ctx, n, ready, func(ctx context.Context, call control.Caller) error {
+		if c.Bool("watch") {
+			return e.watch(ctx, call, req)
+		}
 		p := e.progress()
 		var out author.Published
 		err := call.Call(ctx, "publish", req, &out, p.event)

@@ -16,7 +16,8 @@ func (e *env) statusCommand() *cli.Command {
 	return &cli.Command{
 		Name: "status", Usage: "who holds a site, when each last proved it, and until when it is safe", ArgsUsage: "[SITE]",
 		Flags: append(networkFlags(),
-			&cli.BoolFlag{Name: "check", Usage: "have each host prove its copy again, now"}),
+			&cli.BoolFlag{Name: "check", Usage: "have each host prove its copy again, now"},
+			&cli.BoolFlag{Name: "usage", Usage: "say what the site takes on this machine, too; a running node always does"}),
 		Action: func(c *cli.Context) error { return e.runStatus(c.Context, c) },
 	}
 }
@@ -26,8 +27,11 @@ func (e *env) runStatus(ctx context.Context, c *cli.Context) error {
 		return usage("status takes one site, or none for all")
 	}
 	scope := node.Records
-	if c.Bool("check") {
+	switch {
+	case c.Bool("check"):
 		scope = node.Connected
+	case c.Bool("usage"):
+		scope = node.Blocks
 	}
 	req := author.StatusRequest{Alias: c.Args().First(), Check: c.Bool("check")}
 	return ask(ctx, e, c, scope, "status", req, func(s node.Sites) {
@@ -50,6 +54,9 @@ func (e *env) showStatus(s author.SiteStatus) {
 	} else {
 		e.printf("  %d of %d copies, last proved %s\n", proved, s.Copies, when(last))
 		e.printf("  safe until %s; name valid until %s\n", when(s.SafeUntil), when(s.ValidUntil))
+	}
+	if s.Stored != nil {
+		e.printf("  here  %s of blocks, %s of them its own\n", size(s.Stored.Bytes), size(s.Stored.UniqueBytes))
 	}
 	e.showHosts(s.Hosts)
 }

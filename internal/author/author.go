@@ -5,7 +5,7 @@
 // It promises that a name never moves to a root that fewer than the wanted
 // copies have proved, that nobody else's newer release is overwritten unasked,
 // and that a flow that was cut off anywhere can be run again. It never opens
-// files of the home, listens, or prints: internal/node hands it what it needs.
+// files of the home but for its cache, listens, or prints: internal/node hands it what it needs.
 package author
 
 import (
@@ -65,8 +65,10 @@ type Config struct {
 	Gateway func() string
 	// DNSLink finds what a domain points at; nil: DNS is not asked.
 	DNSLink func(ctx context.Context, domain string) (string, error)
-	// Rules checks a _redirects file as strictly as gateways do; nil: unchecked.
-	Rules func(text []byte) error
+	// Rules reads a _redirects file as strictly as gateways do; nil: unchecked.
+	Rules func(text []byte) (Answers, error)
+	// Cache is a folder for what can be made again at some cost; empty: nothing is remembered.
+	Cache string
 	// HTTP reaches hosts by URL; nil: a client like http.DefaultClient.
 	HTTP *http.Client
 	// RequestTimeout is how long a host may take over one request, and routing over a put; 0: each kind of
@@ -102,7 +104,7 @@ func New(c Config) *Author {
 		c.Peers = func() []peer.AddrInfo { return nil }
 	}
 	if c.Rules == nil {
-		c.Rules = func([]byte) error { return nil }
+		c.Rules = func([]byte) (Answers, error) { return nil, nil }
 	}
 	if c.HTTP == nil {
 		c.HTTP = &http.Client{}

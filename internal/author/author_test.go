@@ -371,17 +371,17 @@ func TestWhatIsNoHostIsNotAdded(t *testing.T) {
 func TestPreflightSaysWhatReadersWouldFind(t *testing.T) {
 	a := start(t, func(c *node.Config) { c.Network = "offline" })
 	warned := func(p author.Published, text string) bool {
-		return strings.Contains(strings.Join(p.Warnings, "\n"), text)
+		return strings.Contains(p.Preflight.Text(10), text)
 	}
 	req := func(dir string) author.PublishRequest {
 		return author.PublishRequest{Dir: dir, Alias: "blog", Alone: true}
 	}
 
 	if p := a.publish(req(a.folder("list", "page.html", "x"))); !warned(p, "no index.html") {
-		t.Errorf("%q", p.Warnings)
+		t.Errorf("%+v", p.Preflight)
 	}
-	if p := a.publish(req(a.folder("good", "index.html", "x", "_redirects", "/a /b 301\n"))); warned(p, "index.html") {
-		t.Errorf("%q", p.Warnings)
+	if p := a.publish(req(a.folder("good", "index.html", "x", "_redirects", "/a /b 301\n"))); p.Preflight.Total != 0 {
+		t.Errorf("%+v", p.Preflight)
 	}
 	before := ask[node.Sites](a, "status", author.StatusRequest{Alias: "blog"}).Sites[0]
 	a.refused(control.Failed, "_redirects", "publish", req(a.folder("bad", "index.html", "x", "_redirects", "/a /b 999\n")))

@@ -14,6 +14,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/holdfast-sites/holdfast/blockstore"
+	"github.com/holdfast-sites/holdfast/internal/author/preflight"
 	"github.com/holdfast-sites/holdfast/merkle"
 	"github.com/holdfast-sites/holdfast/replicate"
 )
@@ -165,7 +166,11 @@ type BuildRequest struct {
 	Path     string             `json:"path"` // absolute; a folder or one file
 	Profile  merkle.Profile     `json:"profile,omitempty"`
 	Symlinks merkle.SymlinkMode `json:"symlinks,omitempty"`
-	DryRun   bool               `json:"dry_run,omitempty"` // only lists what would be taken and left out
+	NoCache  bool               `json:"no_cache,omitempty"` // read every file, also those that seem unchanged
+	InPlace  bool               `json:"in_place,omitempty"` // leave content in the files instead of copying it
+	DryRun   bool               `json:"dry_run,omitempty"`  // only lists what would be taken and left out
+	Check    bool               `json:"check,omitempty"`    // look for what would surprise readers, too
+	Strict   bool               `json:"strict,omitempty"`   // the same, and keep nothing where there is anything: *PreflightError
 }
 
 // BuildResult is what a build made.
@@ -176,12 +181,14 @@ type BuildResult struct {
 	Blocks      int64    `json:"blocks"`
 	AddedBlocks int64    `json:"added_blocks"`
 	Ignored     []string `json:"ignored"`
+	// Preflight is what a check has found; nil where none was asked for.
+	Preflight *preflight.Report `json:"preflight,omitempty"`
 }
 
 // Build makes a root of a folder or file and keeps its blocks.
 func (a *Author) Build(ctx context.Context, req BuildRequest, report func(Event)) (BuildResult, error) {
 	opts := merkle.BuildOptions{
-		Profile: req.Profile, Symlinks: req.Symlinks,
+		Profile: req.Profile, Symlinks: req.Symlinks, Reread: req.NoCache, InPlace: req.InPlace,
 		Progress: func(g merkle.Progress) { report(Event{Step: "build", Done: g.Bytes, Total: g.TotalBytes}) },
 	}
 	if req.DryRun {
@@ -193,9 +200,17 @@ func (a *Author) Build(ctx context.Context, req BuildRequest, report func(Event)
 		return BuildResult{}, err
 	}
 	defer s.Close()
-	b, err := merkle.Build(ctx, s, req.Path, opts)
+	b, err := a.buildFolder(ctx, s, req.Path, opts)
 	if err != nil {
 		return BuildResult{}, err
+	}
+	var found *preflight.Report
+	if req.Check || req.Strict {
+		r, err := a.check(ctx, b.Root, "", req.Strict, report)
+		if err != nil {
+			return BuildResult{}, err
+		}
+		found = &r
 	}
 	if err := keepAll(ctx, s, importOwner, b.Root, b.CIDs); err != nil {
 		return BuildResult{}, err
@@ -203,6 +218,7 @@ func (a *Author) Build(ctx context.Context, req BuildRequest, report func(Event)
 	return BuildResult{
 		Root: b.Root.String(), Files: b.Files, Bytes: b.Bytes, Blocks: b.DAG.Blocks,
 		AddedBlocks: b.Added.Blocks, Ignored: emptyNotNil(b.Ignored),
+		Preflight: found,
 	}, nil
 }
 
@@ -254,7 +270,7 @@ func (a *Author) Import(ctx context.Context, path string) (ImportResult, error) 
 	out := ImportResult{Roots: []string{}, Blocks: in.Blocks, Bytes: in.Bytes}
 	for _, root := range in.Roots {
 		out.Roots = append(out.Roots, root.String())
-		rep, err := merkle.Verify(ctx, a.Store, root, merkle.WalkOptions{})
+		rep, err := a.takeStock(ctx, root, in)
 		if errors.Is(err, merkle.ErrUnsupported) {
 			out.Warnings = append(out.Warnings, fmt.Sprintf("%s is not kept: %v", root, err))
 			continue
@@ -277,6 +293,19 @@ func (a *Author) Import(ctx context.Context, path string) (ImportResult, error) 
 		}
 	}
 	return out, nil
+}
+
+// takeStock finds what is under a root of a CAR that has just been read. Where
+// that is just what the CAR has brought, it was checked a moment ago and is not read
+// again; what was here before may have suffered since.
+func (a *Author) takeStock(ctx context.Context, root cid.Cid, in merkle.Imported) (merkle.Report, error) {
+	if in.Added.Blocks == in.Blocks {
+		rep, err := merkle.Inventory(ctx, a.Store, root, merkle.WalkOptions{})
+		if err != nil || rep.Blocks == in.Blocks {
+			return rep, err
+		}
+	}
+	return merkle.Verify(ctx, a.Store, root, merkle.WalkOptions{})
 }
 
 // Export writes everything under an address as a CAR file, next to its final

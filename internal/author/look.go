@@ -77,7 +77,8 @@ func (a *Author) published(p *publication) Published {
 		Alias: p.req.Alias, Name: p.name.String(), Root: p.built.Root.String(), Release: p.relCID.String(),
 		Number: p.release.Number, Sequence: p.record.Sequence(), Files: p.built.Files, Bytes: p.built.Bytes,
 		AddedBytes: p.built.Added.Bytes, URLs: []string{a.localURL(p.req.Alias)},
-		Hosts: p.placed.states(p.placed.order), Live: site.Live, Warnings: p.warnings,
+		Hosts: p.placed.states(p.placed.order), Live: site.Live, Warnings: p.warnings, Preflight: &p.findings,
+		Changed: p.changed,
 	}
 	for _, id := range p.placed.order {
 		for _, g := range p.placed.hosts[id].Gateways {

@@ -10,6 +10,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/holdfast-sites/holdfast/blockstore"
+	"github.com/holdfast-sites/holdfast/internal/author/preflight"
 	"github.com/holdfast-sites/holdfast/internal/state"
 	"github.com/holdfast-sites/holdfast/merkle"
 	"github.com/holdfast-sites/holdfast/naming"
@@ -28,12 +29,19 @@ type PublishRequest struct {
 	Message string `json:"message,omitempty"`
 	// IfRoot makes the publish conditional: the newest release known to anybody must
 	// have this root. Empty: it must be our own.
-	IfRoot       string             `json:"if_root,omitempty"`
-	ForceOffline bool               `json:"force_offline,omitempty"`
-	Symlinks     merkle.SymlinkMode `json:"symlinks,omitempty"`
-	Lifetime     time.Duration      `json:"lifetime,omitempty"` // 0: naming.DefaultLifetime
-	TTL          time.Duration      `json:"ttl,omitempty"`      // 0: naming.DefaultTTL
-	Keep         int                `json:"keep,omitempty"`     // releases kept by holders; 0: DefaultKeep
+	IfRoot       string `json:"if_root,omitempty"`
+	ForceOffline bool   `json:"force_offline,omitempty"`
+	// OnlyChanged publishes nothing where the folder's root is that of our last
+	// release: no release, no record, no host is asked.
+	OnlyChanged bool `json:"only_changed,omitempty"`
+	// Strict refuses to publish what the preflight has anything to say about: *PreflightError.
+	Strict   bool               `json:"strict,omitempty"`
+	NoCache  bool               `json:"no_cache,omitempty"` // read every file, also those that seem unchanged
+	InPlace  bool               `json:"in_place,omitempty"` // leave content in the files instead of copying it
+	Symlinks merkle.SymlinkMode `json:"symlinks,omitempty"`
+	Lifetime time.Duration      `json:"lifetime,omitempty"` // 0: naming.DefaultLifetime
+	TTL      time.Duration      `json:"ttl,omitempty"`      // 0: naming.DefaultTTL
+	Keep     int                `json:"keep,omitempty"`     // releases kept by holders; 0: DefaultKeep
 }
 
 // Defaults of a PublishRequest.
@@ -59,6 +67,11 @@ type Published struct {
 	Live       bool        `json:"live"`
 	SafeUntil  *time.Time  `json:"safe_until"`
 	Warnings   []string    `json:"warnings,omitempty"`
+	// Preflight is what would surprise the site's readers; nil where nothing was published.
+	Preflight *preflight.Report `json:"preflight,omitempty"`
+	// Of a publish with OnlyChanged:
+	Unchanged bool  `json:"unchanged,omitempty"` // nothing was published; besides this only alias, name, root, files and bytes are set
+	Changed   int64 `json:"changed,omitempty"`   // files that differ from the release before; 0: not known
 }
 
 // publication is one publish on its way: each step fills in what the next needs.
@@ -77,6 +90,8 @@ type publication struct {
 	policy  cid.Cid
 	record  naming.Record
 
+	changed  int64 // files, 0: not known
+	findings preflight.Report
 	warnings []string
 	report   func(Event)
 }
@@ -93,7 +108,7 @@ func owner(n naming.Name) string { return "site:" + n.String() }
 // copies and their proofs, and only then the signature; then a look from
 // outside.
 //
-// Errors: *ConflictError, *ShortError, ErrUnreachable, ErrUsage, and those of merkle.Build.
+// Errors: *PreflightError, *ConflictError, *ShortError, ErrUnreachable, ErrUsage, and those of merkle.Build.
 func (a *Author) Publish(ctx context.Context, req PublishRequest, report func(Event)) (Published, error) {
 	if report == nil {
 		report = func(Event) {}
@@ -122,10 +137,17 @@ func (a *Author) Publish(ctx context.Context, req PublishRequest, report func(Ev
 	defer p.session.Close()
 
 	steps := []func(context.Context, *publication) error{
-		a.build, a.preflight, a.guard, a.makeRelease, a.place, a.sign, a.follow, a.look,
+		a.build, a.compare, a.preflight, a.guard, a.makeRelease, a.place, a.sign, a.follow, a.look,
 	}
 	for _, step := range steps {
-		if err := step(ctx, p); err != nil {
+		err := step(ctx, p)
+		if err == errUnchanged {
+			return Published{
+				Alias: req.Alias, Name: p.name.String(), Root: p.built.Root.String(),
+				Files: p.built.Files, Bytes: p.built.Bytes, Unchanged: true,
+			}, nil
+		}
+		if err != nil {
 			a.abandon(ctx, p)
 			return Published{}, err
 		}
@@ -191,6 +213,9 @@ func (a *Author) countCopies(ctx context.Context, p *publication) error {
 	}
 	if p.copies == 0 {
 		p.warn("nobody else holds this site: it is online only while this machine serves it")
+		if p.req.InPlace {
+			p.warn("its content is nowhere but in your files: changing one breaks the page until the next publish")
+		}
 	}
 	return nil
 }
@@ -202,10 +227,10 @@ func knownHosts(n int) string {
 	return fmt.Sprintf("%d hosts are known", n)
 }
 
-// build is steps 1 and 2: the DAG, and one durable barrier.
+// build is step 1: the DAG.
 func (a *Author) build(ctx context.Context, p *publication) error {
-	built, err := merkle.Build(ctx, p.session, p.req.Dir, merkle.BuildOptions{
-		Symlinks: p.req.Symlinks,
+	built, err := a.buildFolder(ctx, p.session, p.req.Dir, merkle.BuildOptions{
+		Symlinks: p.req.Symlinks, Reread: p.req.NoCache, InPlace: p.req.InPlace,
 		Progress: func(g merkle.Progress) { p.report(Event{Step: "build", Done: g.Bytes, Total: g.TotalBytes}) },
 	})
 	if err != nil {
@@ -213,7 +238,7 @@ func (a *Author) build(ctx context.Context, p *publication) error {
 	}
 	p.built = built
 	p.report(Event{Step: "built", Message: fmt.Sprintf("%d files, root %s", built.Files, built.Root)})
-	return p.session.Sync(ctx)
+	return nil
 }
 
 // guard is step 4: the best record known to self and network, and whether it

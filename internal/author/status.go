@@ -33,6 +33,13 @@ type SiteStatus struct {
 	Live       bool        `json:"live"`
 	URL        string      `json:"url"`
 	Hosts      []HostState `json:"hosts"`
+	Stored     *Stored     `json:"stored,omitempty"` // nil where the block store was not opened
+}
+
+// Stored is what the releases of a site that are kept here take in the block store, in bytes of blocks.
+type Stored struct {
+	Bytes       int64 `json:"bytes"`
+	UniqueBytes int64 `json:"unique_bytes"` // that nothing else here needs
 }
 
 // StatusRequest asks about one site, or about all where Alias is empty.
@@ -80,6 +87,13 @@ func (a *Author) siteStatus(ctx context.Context, s state.Site) (SiteStatus, erro
 		Alias: s.Alias, Name: s.Name.String(), Root: cidString(s.Root), Release: cidString(s.Release), Number: s.Number,
 		Sequence: s.Sequence, Files: s.Files, Bytes: s.Bytes, Copies: s.Copies, Published: timePtr(s.PublishedAt),
 		ValidUntil: timePtr(s.ValidUntil), Live: s.Live, URL: a.localURL(s.Alias), Hosts: []HostState{},
+	}
+	if a.Store != nil {
+		u, err := a.Store.Usage(ctx, owner(s.Name))
+		if err != nil {
+			return out, err
+		}
+		out.Stored = &Stored{Bytes: u.Bytes, UniqueBytes: u.UniqueBytes}
 	}
 	hosts, err := a.State.Hosts(ctx)
 	if err != nil {
