@@ -41,6 +41,7 @@ type job struct {
 	cancel context.CancelCauseFunc
 	done   merkle.Count // guarded by Service.mu
 	poked  bool         // likewise: FollowNow was called meanwhile
+	leased bool         // likewise: the row was leased once more, for nobody
 }
 
 // Serve works on what is due until ctx ends, and returns nil then. It waits for
@@ -142,7 +143,10 @@ func (s *Service) work(ctx context.Context, row PinRow) {
 	terms, _ := row.Pin.Terms() // was checked when it came
 	j := &job{id: row.ID, follow: terms.Follow, cancel: cancel}
 	s.mu.Lock()
-	if s.jobs[row.ID] != nil { // our own lease ran out while we were busy: let that one finish
+	if busy := s.jobs[row.ID]; busy != nil {
+		// Our own lease ran out, or the job has given the row back and is about
+		// to end: it frees the lease that we got.
+		busy.leased = true
 		s.mu.Unlock()
 		cancel(nil)
 		return
@@ -168,11 +172,14 @@ func (s *Service) work(ctx context.Context, row PinRow) {
 	beat.Wait()
 	s.mu.Lock()
 	delete(s.jobs, row.ID)
-	poked := j.poked
+	poked, leased := j.poked, j.leased
 	s.mu.Unlock()
 
 	if err != nil {
 		s.unfinished(ctx, row, err, cause)
+	}
+	if leased {
+		s.giveBack(ctx, row.ID)
 	}
 	if poked {
 		s.FollowNow(j.follow)
@@ -187,9 +194,13 @@ func (s *Service) unfinished(ctx context.Context, row PinRow, err, cause error) 
 		s.log.Error("pin", "id", row.ID, "err", err)
 		return
 	}
+	s.giveBack(ctx, row.ID)
+}
+
+func (s *Service) giveBack(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWrites)
 	defer cancel()
-	if err := s.cfg.Pins.GiveBack(ctx, row.ID, s.cfg.Identity); err != nil {
+	if err := s.cfg.Pins.GiveBack(ctx, id, s.cfg.Identity); err != nil {
 		s.log.Error("pin store", "err", err)
 	}
 }
