@@ -176,6 +176,11 @@ type Store interface {
 	// It is counted when something is kept or released, not now.
 	Usage(ctx context.Context, owner string) (Usage, error)
 
+	// GroupUsage is what several owners keep together (a tenant's pins), for many
+	// such groups in one pass over the counts; an owner may be in several groups.
+	// UniqueBytes are of blocks that no owner outside of the group keeps.
+	GroupUsage(ctx context.Context, groups map[string][]string) (map[string]Usage, error)
+
 	// RootUsage is what is kept under a root; ErrNotFound where nobody keeps it.
 	// UniqueBytes are in no other kept root.
 	RootUsage(ctx context.Context, root cid.Cid) (Usage, error)

@@ -222,6 +222,28 @@ func (m *memory) Usage(ctx context.Context, owner string) (Usage, error) {
 	}), nil
 }
 
+// GroupUsage implements [Store].
+func (m *memory) GroupUsage(ctx context.Context, groups map[string][]string) (map[string]Usage, error) {
+	if err := m.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer m.running.leave()
+	all := make(map[string]Usage, len(groups))
+	for name, owners := range groups {
+		all[name] = m.usage(func(_ cid.Cid, r *memoryRoot) (mine, others bool) {
+			for owner := range r.owners {
+				if slices.Contains(owners, owner) {
+					mine = true
+				} else {
+					others = true
+				}
+			}
+			return mine, others
+		})
+	}
+	return all, nil
+}
+
 // RootUsage implements [Store].
 func (m *memory) RootUsage(ctx context.Context, root cid.Cid) (Usage, error) {
 	if err := m.enter(ctx); err != nil {

@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -195,6 +196,14 @@ func usage(t *testing.T, s blockstore.Store) {
 		if u, err := s.Usage(t.Context(), owner); err != nil || u != want {
 			t.Errorf("Usage(%q) = %+v, %v, want %+v", owner, u, err, want)
 		}
+	}
+	groups, err := s.GroupUsage(t.Context(), map[string][]string{"both": {"ann", "bob"}, "one": {"bob", "nobody"}, "none": nil})
+	if err != nil || !maps.Equal(groups, map[string]blockstore.Usage{
+		"both": {Roots: 3, Blocks: 6, Bytes: 600, UniqueBytes: 600},
+		"one":  {Roots: 1, Blocks: 2, Bytes: 200, UniqueBytes: 100},
+		"none": {},
+	}) {
+		t.Errorf("GroupUsage = %+v, %v", groups, err)
 	}
 	for root, want := range map[int]blockstore.Usage{
 		0: {Roots: 1, Blocks: 3, Bytes: 300, UniqueBytes: 100},

@@ -95,8 +95,28 @@ func (e *env) operatorCommand() *cli.Command {
 					e.printf("%s\n", r.Invite)
 				})
 			},
+		}, {
+			Name: "usage", Usage: "what each tenant takes here",
+			Action: func(c *cli.Context) error {
+				if err := exactly(c); err != nil {
+					return err
+				}
+				return ask(c.Context, e, c, node.Blocks, "usage", struct{}{}, e.showUsage)
+			},
 		}},
 	}
+}
+
+func (e *env) showUsage(u node.HostUsage) {
+	e.printf("%-20s %6s %10s %10s\n", "tenant", "pins", "kept", "alone")
+	for _, t := range u.Tenants {
+		name := t.Label
+		if name == "" {
+			name = t.ID
+		}
+		e.printf("%-20s %6d %10s %10s\n", name, t.Pins, size(t.Bytes), size(t.UniqueBytes))
+	}
+	e.printf("%s are kept in all, each block once; the store takes %s\n", size(u.Bytes), size(u.Disk))
 }
 
 func (e *env) tokenCommand() *cli.Command {

@@ -97,6 +97,7 @@ func (n *Node) Methods() control.Methods {
 			"token list":   call(n.listTokens),
 			"token revoke": call(n.revokeToken),
 			"invite":       call(n.invite),
+			"usage":        call(n.usage),
 			"gc":           told(n.collect),
 			"verify":       told(n.verify),
 		},

@@ -291,6 +291,18 @@ func (db *DB) DueName(ctx context.Context, n naming.Name, since time.Time) error
 	return db.fail("due", err)
 }
 
+// PinsByTenant is the request ids of every tenant's pins.
+func (db *DB) PinsByTenant(ctx context.Context) (map[string][]string, error) {
+	type pin struct{ tenant, id string }
+	scan := func(r scanner) (p pin, err error) { return p, r.Scan(&p.tenant, &p.id) }
+	pins, err := all(ctx, db, "pins", scan, `SELECT tenant, id FROM pins WHERE removed = 0`)
+	by := map[string][]string{}
+	for _, p := range pins {
+		by[p.tenant] = append(by[p.tenant], p.id)
+	}
+	return by, err
+}
+
 // FollowedNames implements replicate.PinStore.
 func (db *DB) FollowedNames(ctx context.Context) ([]naming.Name, error) {
 	scan := func(r scanner) (n naming.Name, err error) { return n, r.Scan(nameCol{&n}) }
