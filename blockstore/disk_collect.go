@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"sync"
 	"time"
 
@@ -76,9 +77,13 @@ func (d *disk) Collect(ctx context.Context, opts CollectOptions) (Collected, err
 		return Collected{}, err
 	}
 	defer d.collecting.give()
+	d.watchOrigins(true)
+	defer d.watchOrigins(false)
+	settled := true
 	if !d.readOnly {
 		// A full disk is no reason not to make room: what waits stays.
 		if err := d.settle(ctx); err != nil {
+			settled = false
 			d.log.Warn("blockstore: collecting though not everything can be written", "error", err.Error())
 		}
 	}
@@ -91,8 +96,6 @@ func (d *disk) Collect(ctx context.Context, opts CollectOptions) (Collected, err
 	}
 	d.setFresh(newMarked())
 	defer d.setFresh(nil)
-	d.watchOrigins(true)
-	defer d.watchOrigins(false)
 	shielded, err := d.shielded(ctx, expired)
 	if err != nil {
 		return Collected{}, err
@@ -102,8 +105,10 @@ func (d *disk) Collect(ctx context.Context, opts CollectOptions) (Collected, err
 	if err != nil || opts.DryRun {
 		return freed, err
 	}
-	if err := d.forgetOrigins(ctx, live.files); err != nil {
-		return freed, err
+	if settled { // else blocks that wait may need files that the sweep has not seen them in
+		if err := d.forgetOrigins(ctx, live.files); err != nil {
+			return freed, err
+		}
 	}
 	moved, err := d.reclaim(ctx, quiet, live.bytes)
 	freed.Disk = max(0, before-d.segments.total())
@@ -175,14 +180,19 @@ func (d *disk) expire(ctx context.Context, opts CollectOptions) (expired map[str
 		grace = DefaultSessionGrace
 	}
 	limit := time.Now().Add(-max(grace, 0))
-	d.sessionsMu.Lock() // so that nobody resumes what is dropped here
-	defer d.sessionsMu.Unlock()
+	if err := d.resuming.take(ctx); err != nil {
+		return nil, err
+	}
+	defer d.resuming.give()
+	d.sessionsMu.Lock()
+	open := maps.Clone(d.sessions)
+	d.sessionsMu.Unlock() // a settling asks the sessions while it has the writing turn, which we need
 	expired = map[string]bool{}
 	err = scan(d.db, []byte{kindTime}, func(id, wrote []byte) error {
 		if len(wrote) != 8 {
 			return fmt.Errorf("%w: the time of session %q is %d bytes long", ErrCorrupt, id, len(wrote))
 		}
-		if t := time.Unix(0, int64(binary.BigEndian.Uint64(wrote))); d.sessions[string(id)] == nil && !t.After(limit) {
+		if t := time.Unix(0, int64(binary.BigEndian.Uint64(wrote))); open[string(id)] == nil && !t.After(limit) {
 			expired[string(id)] = true
 		}
 		return nil

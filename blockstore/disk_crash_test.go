@@ -347,7 +347,7 @@ func refuse(t *testing.T, seed uint64, point int) {
 	var mu sync.Mutex
 	ops := 0
 	hooked := errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if op.Kind.ReadOrWrite() != errorfs.OpIsWrite {
+		if !breakable(op) {
 			return nil
 		}
 		mu.Lock()

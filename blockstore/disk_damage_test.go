@@ -1,6 +1,7 @@
 package blockstore_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -265,5 +266,47 @@ func TestCollectMovesGoodBlocksAndLeavesDamagedOnes(t *testing.T) {
 	}
 	if c, err := s.Collect(t.Context(), blockstore.CollectOptions{}); err != nil || c.Blocks != 10 {
 		t.Errorf("Collect: %+v, %v", c, err)
+	}
+}
+
+// spoilIn changes a byte of the only segment, so far behind where pattern begins.
+func spoilIn(t *testing.T, dir string, pattern []byte, offset int) {
+	t.Helper()
+	name := segments(t, dir)[0]
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := bytes.Index(data, pattern)
+	if i < 0 {
+		t.Fatal("not there")
+	}
+	data[i+offset] ^= 0x40
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCollectKeepsABlockWhoseNameInTheSegmentIsDamaged(t *testing.T) {
+	dir := t.TempDir()
+	s := openDisk(t, dir, blockstore.DiskOptions{})
+	blks := storetest.Blocks(t, 1, 40, 1000)
+	sess := begun(t, s, "", blks...)
+	if err := sess.Keep(t.Context(), "owner", blks[0].Cid(), storetest.All(blks[:20]...)); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(sess.Close(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	spoilIn(t, dir, blks[7].Cid().Bytes(), 20)
+	s = openDisk(t, dir, blockstore.DiskOptions{})
+	defer s.Close()
+	if _, err := s.Collect(t.Context(), blockstore.CollectOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range blks[:20] {
+		if _, err := s.Get(t.Context(), b.Cid()); err != nil {
+			t.Error(err)
+		}
 	}
 }

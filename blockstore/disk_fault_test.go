@@ -20,6 +20,14 @@ import (
 
 const home = "/home/blocks"
 
+// breakable tells whether a fault may be injected. In race builds pebble checks
+// invariants of its own, which don't hold after a failed change of its manifest: it expects
+// that to end the process. There those faults are left to the builds without.
+func breakable(op errorfs.Op) bool {
+	ofManifest := strings.Contains(op.Path, "MANIFEST") || strings.Contains(op.Path, "marker.") || strings.HasSuffix(op.Path, "index")
+	return op.Kind.ReadOrWrite() == errorfs.OpIsWrite && !(raceBuild && ofManifest)
+}
+
 // refusals are what a disk says when it won't.
 var refusals = []error{syscall.EIO, syscall.ENOSPC}
 
@@ -188,7 +196,7 @@ func breakDisk(t *testing.T, from, to int64) bool {
 	var writes atomic.Int64
 	var repaired atomic.Bool
 	broken := errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if op.Kind.ReadOrWrite() != errorfs.OpIsWrite || repaired.Load() {
+		if !breakable(op) || repaired.Load() {
 			return nil
 		}
 		if n := writes.Add(1); n >= from && n < to {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -24,6 +25,7 @@ type health struct {
 	err     error
 	fatal   bool
 	changed chan struct{} // closed when err is set
+	ended   chan struct{} // closed when fatal is
 
 	// A compaction that fails is tried again; the error is here for who waits
 	// for one.
@@ -32,7 +34,9 @@ type health struct {
 	flushErr error // of the flush that just ended; only the listener uses it
 }
 
-func newHealth() *health { return &health{changed: make(chan struct{}), stumbled: make(chan error, 1)} }
+func newHealth() *health {
+	return &health{changed: make(chan struct{}), ended: make(chan struct{}), stumbled: make(chan error, 1)}
+}
 
 // now is a channel that is closed when trouble begins, or the trouble.
 func (h *health) now() (trouble <-chan struct{}, err error) {
@@ -50,7 +54,9 @@ func (h *health) fail(err error, fatal bool) {
 	if h.err == nil {
 		close(h.changed)
 	}
-	h.fatal = fatal
+	if h.fatal = fatal; fatal {
+		close(h.ended)
+	}
 	h.err = fmt.Errorf("blockstore can't write: %w", err)
 }
 
@@ -164,13 +170,13 @@ const retryPause = 200 * time.Millisecond
 
 // mayMake comes before every file that is made. After a fatal failure pebble's
 // idea of what is on disk can't be trusted, so whatever it wants to do in the
-// background then waits for Close.
+// background then waits for ever.
 func (g *guardFS) mayMake() error {
 	if g.health.isFatal() {
 		if g.opened.Load() {
 			<-g.hurried
 		}
-		return g.stopped()
+		return g.park(g.stopped())
 	}
 	_, err := g.health.now()
 	if err != nil || g.failed.Swap(false) {
@@ -184,6 +190,8 @@ func (g *guardFS) mayMake() error {
 
 func (g *guardFS) made(name string, f vfs.File, err error) (vfs.File, error) {
 	switch {
+	case err != nil && partOfManifest(name):
+		return nil, g.park(err)
 	case err != nil:
 		g.failed.Store(true)
 		return nil, err
@@ -261,10 +269,38 @@ type manifestFile struct {
 
 func (f manifestFile) Write(p []byte) (int, error) {
 	if f.g.health.isFatal() {
-		return 0, f.g.stopped()
+		return 0, f.g.park(f.g.stopped())
 	}
-	return f.File.Write(p)
+	n, err := f.File.Write(p)
+	return n, f.g.park(err)
 }
+
+func (f manifestFile) Sync() error { return f.g.park(f.File.Sync()) }
+
+// park is for a change of pebble's manifest that fails while the index is being
+// opened. Pebble expects that to end the process; left alive, it tries again without
+// pause and never returns. So the goroutine that wanted the change never does, and
+// whoever opens learns of it by health (see disk.openPebble).
+func (g *guardFS) park(err error) error {
+	if err == nil || g.opened.Load() {
+		return err
+	}
+	g.health.fail(fatalError{said: "the index's manifest: " + err.Error(), cause: err}, true)
+	select {}
+}
+
+// partOfManifest tells whether a file is made in the course of such a change.
+func partOfManifest(name string) bool {
+	return strings.Contains(name, "MANIFEST-") || strings.Contains(name, "marker.manifest")
+}
+
+// Lock implements vfs.FS. The whole store is locked; were the index locked by
+// pebble too, only closing it could let go of that (see disk.closeIndex).
+func (g *guardFS) Lock(string) (io.Closer, error) { return unlocked{}, nil }
+
+type unlocked struct{}
+
+func (unlocked) Close() error { return nil }
 
 // OpenDir implements vfs.FS.
 func (g *guardFS) OpenDir(name string) (vfs.File, error) {

@@ -32,12 +32,22 @@ func (d *disk) commitKeep(ctx context.Context, s *diskSession, owner string, roo
 		hashes[i] = hashString(c)
 	}
 	defer d.shielding(hashes)()
+	losses := d.losses.Load()
 	m, list, err := d.present(ctx, s, all)
 	if err != nil {
 		return false, err
 	}
+	if err := d.settleAny(ctx, hashes); err != nil {
+		return false, err
+	}
 	err = d.commit(ctx, func(b *pebble.Batch) error {
-		told, had, err := d.listsOf(owner, root)
+		if err := s.failure(); err != nil {
+			return err
+		}
+		if d.losses.Load() != losses {
+			return &BlockError{CID: root, Kind: ErrUnavailable, Err: errors.New("blocks could not be written while their presence was checked")}
+		}
+		told, had, err := listsOf(d.db, owner, root)
 		if err != nil || slices.Contains(told, m.digest) {
 			return err
 		}
@@ -82,8 +92,8 @@ func (d *disk) count(b *pebble.Batch, owner string, change func(*recount, uint32
 }
 
 // listsOf is the digests of what the owner told about root, and whether it keeps it at all.
-func (d *disk) listsOf(owner string, root cid.Cid) (told []list, had bool, err error) {
-	v, closer, err := d.db.Get(ownerKey(owner, root))
+func listsOf(r pebble.Reader, owner string, root cid.Cid) (told []list, had bool, err error) {
+	v, closer, err := r.Get(ownerKey(owner, root))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, false, nil
 	}
@@ -145,10 +155,17 @@ func (d *disk) present(ctx context.Context, s *diskSession, all []cid.Cid) (*man
 // acknowledge ends a change to what is kept: it is durable, and in the journal.
 // What has not changed may still be on its way to the disk.
 func (d *disk) acknowledge(ctx context.Context, changed bool, sign string, k keptRoot) error {
-	if err := d.indexBarrier(ctx); err != nil || !changed {
+	if err := d.indexBarrier(ctx); err != nil {
 		return err
 	}
-	return d.journal.record(d.fs.FS, d.dir, sign, k)
+	l, err := readLedger(d.db)
+	if err != nil {
+		return err
+	}
+	if changed && l.changes == d.journal.changes+1 {
+		return d.journal.record(d.fs.FS, d.dir, sign, k)
+	}
+	return d.checkJournal() // an earlier change may have failed on its way to the journal
 }
 
 // Release implements [Store].
@@ -180,7 +197,7 @@ func (d *disk) Release(ctx context.Context, owner string, root cid.Cid) error {
 }
 
 func (d *disk) release(ctx context.Context, b *pebble.Batch, owner string, root cid.Cid) (changed bool, err error) {
-	told, had, err := d.listsOf(owner, root)
+	told, had, err := listsOf(d.db, owner, root)
 	if err != nil || !had {
 		return false, err
 	}
@@ -241,7 +258,7 @@ func collectList(ctx context.Context, entries iter.Seq2[kept, error]) (all []kep
 // keeps it, if there is one: whoever keeps a root keeps all that anybody said is under it.
 func (d *disk) handOver(ctx context.Context, owner string, root cid.Cid) error {
 	return d.commit(ctx, func(b *pebble.Batch) error {
-		told, _, err := d.listsOf(owner, root)
+		told, _, err := listsOf(d.db, owner, root)
 		if err != nil {
 			return err
 		}
@@ -249,7 +266,7 @@ func (d *disk) handOver(ctx context.Context, owner string, root cid.Cid) error {
 		if err != nil || heir == "" {
 			return err
 		}
-		theirs, _, err := d.listsOf(heir, root)
+		theirs, _, err := listsOf(d.db, heir, root)
 		if err != nil {
 			return err
 		}
@@ -272,7 +289,7 @@ func (d *disk) handOver(ctx context.Context, owner string, root cid.Cid) error {
 
 // listsOfOthers is the lists under root that other owners told, and one of these owners.
 func (d *disk) listsOfOthers(owner string, root cid.Cid) (other string, lists map[list]bool, err error) {
-	holders, lists, err := d.holders(root, owner)
+	holders, lists, err := holders(d.db, root, owner)
 	if len(holders) > 0 {
 		other = holders[0]
 	}
@@ -280,15 +297,15 @@ func (d *disk) listsOfOthers(owner string, root cid.Cid) (other string, lists ma
 }
 
 // holders is who keeps root, and the lists that they told.
-func (d *disk) holders(root cid.Cid, but ...string) (owners []string, lists map[list]bool, err error) {
+func holders(r pebble.Reader, root cid.Cid, but ...string) (owners []string, lists map[list]bool, err error) {
 	lists = map[list]bool{}
-	err = scan(d.db, rootPrefix(root), func(rest, _ []byte) error {
+	err = scan(r, rootPrefix(root), func(rest, _ []byte) error {
 		owner := string(rest)
 		if slices.Contains(but, owner) {
 			return nil
 		}
 		owners = append(owners, owner)
-		told, _, err := d.listsOf(owner, root)
+		told, _, err := listsOf(r, owner, root)
 		for _, l := range told {
 			lists[l] = true
 		}

@@ -42,7 +42,7 @@ func (d *disk) Get(ctx context.Context, c cid.Cid) (Block, error) {
 	} else {
 		err = readError(c, err)
 	}
-	if p.segment == 0 && errors.Is(err, ErrCorrupt) {
+	if p.file > 0 && errors.Is(err, ErrCorrupt) {
 		o, _ := d.originOf(p.file)
 		err = &BlockError{CID: c, Kind: ErrNotFound, Err: fmt.Errorf("%w: %q", errMoved, o.Path)}
 	}

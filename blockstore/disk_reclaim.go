@@ -1,9 +1,11 @@
 package blockstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -33,7 +35,10 @@ func (d *disk) quiet() map[uint32]int64 {
 // reclaim gives back what is worth it, given the segments that were quiet before
 // the sweep, and the bytes in use in each that it found.
 func (d *disk) reclaim(ctx context.Context, quiet, live map[uint32]int64) (any bool, err error) {
-	for _, id := range d.segments.ids() {
+	ids := d.segments.ids()
+	// Those that need no room first: the disk may be full.
+	slices.SortStableFunc(ids, func(a, b uint32) int { return cmp.Compare(live[a], live[b]) })
+	for _, id := range ids {
 		if err := ctx.Err(); err != nil {
 			return any, err
 		}
@@ -48,6 +53,7 @@ func (d *disk) reclaim(ctx context.Context, quiet, live map[uint32]int64) (any b
 			continue
 		}
 		any = true
+		losses := d.losses.Load()
 		if live[id] > 0 {
 			whole, err := d.moveOut(ctx, id, size)
 			if err != nil {
@@ -57,7 +63,7 @@ func (d *disk) reclaim(ctx context.Context, quiet, live map[uint32]int64) (any b
 				continue
 			}
 		}
-		if err := d.dropSegment(ctx, id); err != nil {
+		if err := d.dropSegment(ctx, id, losses); err != nil {
 			return any, err
 		}
 	}
@@ -114,6 +120,9 @@ func (d *disk) moveOut(ctx context.Context, id uint32, size int64) (whole bool, 
 		if err != nil {
 			return false, err
 		}
+		if s.err != nil {
+			whole = false // it may be another block that the index has there
+		}
 		if now, err := d.place(hashString(s.cid)); errors.Is(err, errAbsent) || err == nil && now != s.place {
 			continue
 		} else if err != nil {
@@ -121,7 +130,6 @@ func (d *disk) moveOut(ctx context.Context, id uint32, size int64) (whole bool, 
 		}
 		if s.err != nil {
 			d.quarantine(ctx, s.cid, s.place, s.err)
-			whole = false
 			continue
 		}
 		batch = append(batch, Block{cid: s.cid, data: append([]byte(nil), s.data...)})
@@ -161,10 +169,15 @@ func (d *disk) move(ctx context.Context, blks []Block, from []place) error {
 	return nil
 }
 
-// dropSegment deletes a segment that the index names no more.
-func (d *disk) dropSegment(ctx context.Context, id uint32) error {
+// dropSegment deletes a segment that the index names no more, unless blocks were lost
+// since there were so many losses: among them may be what was moved out of it.
+func (d *disk) dropSegment(ctx context.Context, id uint32, losses uint64) error {
 	if err := d.barrier(ctx); err != nil {
 		return err
+	}
+	if d.losses.Load() != losses {
+		d.log.Warn("blockstore: a segment stays because blocks could not be written", "segment", segmentName(id))
+		return nil
 	}
 	if err := d.segments.remove(id); err != nil {
 		return err

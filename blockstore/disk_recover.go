@@ -64,13 +64,13 @@ func (d *disk) resume() error {
 func (d *disk) salvage(ctx context.Context, id uint32) error {
 	size, _ := d.segments.size(id)
 	from := max(d.durable[id], int64(len(segmentHeader)))
-	f, err := d.segments.use(id)
+	f, err := d.segments.open(id)
 	if err != nil {
 		return err
 	}
-	defer d.segments.done(f)
 	end, found, err := d.salvageSections(ctx, f, id, from, size, d.rebuilding)
-	if err != nil {
+	// Not every system replaces or deletes files that are open.
+	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
 	switch {
@@ -80,7 +80,7 @@ func (d *disk) salvage(ctx context.Context, id uint32) error {
 		d.log.Info("blockstore: the end of a segment was cut off", "segment", segmentName(id), "bytes", size-end)
 		err = d.segments.cut(id, end)
 	default:
-		err = f.Sync()
+		err = d.segments.secure(id)
 	}
 	if err != nil {
 		return err

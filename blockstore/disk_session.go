@@ -54,6 +54,10 @@ func (d *disk) Begin(ctx context.Context, id string) (Session, error) {
 	if err := checkName("session id", id); err != nil {
 		return nil, err
 	}
+	if err := d.resuming.take(ctx); err != nil {
+		return nil, err
+	}
+	defer d.resuming.give()
 	d.sessionsMu.Lock()
 	defer d.sessionsMu.Unlock()
 	if d.sessions[id] != nil {
@@ -245,10 +249,29 @@ func (s *diskSession) shieldPage(ctx context.Context, cids []cid.Cid) ([]Info, e
 		}
 	}
 	defer s.d.shielding(hashes)()
-	infos, err := s.d.infos(ctx, cids)
-	if err != nil {
-		return nil, err
+	for {
+		losses := s.d.losses.Load()
+		infos, err := s.d.infos(ctx, cids)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.d.writing.take(ctx); err != nil {
+			return nil, err
+		}
+		// What was found waiting may have been lost before the session counted on it.
+		same := s.d.losses.Load() == losses
+		if same {
+			s.shieldFound(hashes, infos)
+		}
+		s.d.writing.give()
+		if same {
+			return infos, nil
+		}
 	}
+}
+
+// shieldFound shields hashes, which are those of infos without those that lie in their CIDs.
+func (s *diskSession) shieldFound(hashes []string, infos []Info) {
 	sizes := make([]int64, 0, len(hashes))
 	for _, i := range infos {
 		switch {
@@ -260,7 +283,6 @@ func (s *diskSession) shieldPage(ctx context.Context, cids []cid.Cid) ([]Info, e
 		}
 	}
 	s.shield(hashes, func(i int) int64 { return sizes[i] })
-	return infos, nil
 }
 
 // Sync implements [Session].

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -130,6 +131,16 @@ func (d *disk) settle(ctx context.Context) error {
 	return nil
 }
 
+// settleAny settles where any of the blocks waits.
+func (d *disk) settleAny(ctx context.Context, hashes []string) error {
+	for _, h := range hashes {
+		if _, waits := d.waitingPlace(h); waits {
+			return d.settle(ctx)
+		}
+	}
+	return nil
+}
+
 // takeWaiting begins a settling. The caller has both turns.
 func (d *disk) takeWaiting() *settlement {
 	s := &settlement{unsynced: d.segments.takeUnsynced(), lengths: d.untold, shields: map[*diskSession][]byte{}, healed: d.healed}
@@ -225,6 +236,7 @@ func (d *disk) lose(ctx context.Context, s *settlement, reason error) {
 		return // never: ctx does not end
 	}
 	defer d.writing.give()
+	d.losses.Add(1)
 	d.waitAgain()
 	d.waitingMu.Lock()
 	maps.DeleteFunc(d.waiting.next, func(_ string, p place) bool {
@@ -238,9 +250,13 @@ func (d *disk) lose(ctx context.Context, s *settlement, reason error) {
 			d.untold[id] = length
 		}
 	}
-	for _, h := range s.healed {
-		d.damaged.Store(hashString(h.CID), h)
-	}
+	d.healed = slices.DeleteFunc(append(s.healed, d.healed...), func(bad Damage) bool {
+		_, waits := d.waiting.next[hashString(bad.CID)]
+		if !waits {
+			d.damaged.Store(hashString(bad.CID), bad)
+		}
+		return !waits
+	})
 	for _, sess := range s.sessions {
 		sess.giveBack(s.shields[sess])
 	}

@@ -300,3 +300,21 @@ func checkAfterKill(t *testing.T, dir string, acknowledged map[int]string) {
 		}
 	}
 }
+
+func TestADamagedJournalOfAnEmptyStoreIsWrittenAnew(t *testing.T) {
+	dir := t.TempDir()
+	if err := openDisk(t, dir, blockstore.DiskOptions{}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "kept"), []byte("no journal\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := openDisk(t, dir, blockstore.DiskOptions{})
+	defer s.Close()
+	b := storetest.Blocks(t, 1, 1, 100)[0]
+	sess := begun(t, s, "", b)
+	defer sess.Close()
+	if err := sess.Keep(t.Context(), "owner", b.Cid(), storetest.All(b)); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -156,7 +156,7 @@ func (d *disk) RootUsage(ctx context.Context, root cid.Cid) (Usage, error) {
 	defer d.running.leave()
 	view := d.db.NewSnapshot()
 	defer view.Close()
-	owners, _, err := d.holders(root)
+	owners, _, err := holders(view, root)
 	if err != nil {
 		return Usage{}, err
 	}
@@ -169,7 +169,7 @@ func (d *disk) RootUsage(ctx context.Context, root cid.Cid) (Usage, error) {
 	}
 	holders := uint64(0) // lists of this root, each once for each owner who told it
 	for _, owner := range owners {
-		told, _, err := d.listsOf(owner, root)
+		told, _, err := listsOf(view, owner, root)
 		if err != nil {
 			return Usage{}, err
 		}

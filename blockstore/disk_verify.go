@@ -73,6 +73,7 @@ type verification struct {
 	opts  VerifyOptions
 	out   Verified
 	began time.Time
+	older int64            // bytes that an earlier run read
 	named map[uint32]int64 // sections in each segment that the index names
 }
 
@@ -119,6 +120,7 @@ func (v *verification) allSegments(ctx context.Context) error {
 		size, _ := v.d.segments.size(id)
 		if uint64(id) < from {
 			v.out.Bytes += size
+			v.older += size
 			continue
 		}
 		if err := v.segment(ctx, id); err != nil {
@@ -180,10 +182,11 @@ func (v *verification) report() {
 }
 
 // pace waits until what was read may have been read.
-func (v *verification) pace(ctx context.Context, read int64) error {
+func (v *verification) pace(ctx context.Context) error {
 	if v.opts.BytesPerSecond <= 0 {
 		return ctx.Err()
 	}
+	read := v.out.Bytes - v.older
 	due := time.Duration(float64(read) / float64(v.opts.BytesPerSecond) * float64(time.Second))
 	wait := due - time.Since(v.began)
 	if wait <= 0 {
@@ -233,7 +236,7 @@ func (v *verification) segment(ctx context.Context, id uint32) error {
 			return nil
 		}
 		if err == nil && v.out.Blocks%64 == 0 {
-			err = v.pace(ctx, v.out.Bytes)
+			err = v.pace(ctx)
 			v.report()
 		}
 		if err != nil {
@@ -287,7 +290,7 @@ func (v *verification) index(ctx context.Context) error {
 		if _, err := v.d.Get(ctx, e.CID); err != nil && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNotFound) {
 			return err
 		}
-		return v.pace(ctx, v.out.Bytes)
+		return v.pace(ctx)
 	})
 }
 
@@ -312,17 +315,19 @@ func (d *disk) eachEntry(ctx context.Context, f func(placed) error) error {
 
 // kept looks whether what is kept is there, and whether the counts are whole.
 func (v *verification) kept(ctx context.Context) error {
-	roots, err := v.d.Kept(ctx, "")
+	view := v.d.db.NewSnapshot() // owners come and go
+	defer view.Close()
+	roots, err := keptBy(view, "")
 	if err != nil {
 		return err
 	}
 	for _, root := range roots {
-		holders, lists, err := v.d.holders(root)
+		owners, lists, err := holders(view, root)
 		if err != nil {
 			return err
 		}
-		for _, owner := range holders {
-			if told, _, err := v.d.listsOf(owner, root); err != nil {
+		for _, owner := range owners {
+			if told, _, err := listsOf(view, owner, root); err != nil {
 				return err
 			} else if len(told) == 0 {
 				v.out.Unlisted = append(v.out.Unlisted, KeptRoot{owner, root})
@@ -331,35 +336,33 @@ func (v *verification) kept(ctx context.Context) error {
 		if len(lists) == 0 {
 			continue
 		}
-		if err := v.present(ctx, root); err != nil {
+		if err := v.present(ctx, view, root); err != nil {
 			return err
 		}
 	}
-	view := v.d.db.NewSnapshot()
-	defer view.Close()
 	return checkCounts(ctx, view)
 }
 
 // present looks for everything under a root.
-func (v *verification) present(ctx context.Context, root cid.Cid) error {
+func (v *verification) present(ctx context.Context, view pebble.Reader, root cid.Cid) error {
 	l, err := v.d.newLooker()
 	if err != nil {
 		return err
 	}
 	defer l.close()
-	for c, err := range v.d.KeptCIDs(ctx, root) {
-		if err != nil {
+	for k, err := range readManifests(view, root) {
+		if err = errors.Join(err, ctx.Err()); err != nil {
 			return err
 		}
-		if hashString(c)[0] == mh.IDENTITY {
+		if hashString(k.cid)[0] == mh.IDENTITY {
 			continue
 		}
-		_, present, err := l.look(hashString(c))
+		_, present, err := l.look(hashString(k.cid))
 		if err != nil {
 			return indexError(err)
 		}
 		if !present && len(v.out.Missing) < maxMissing {
-			v.out.Missing = append(v.out.Missing, MissingBlock{CID: c, Root: root})
+			v.out.Missing = append(v.out.Missing, MissingBlock{CID: k.cid, Root: root})
 		}
 	}
 	return nil

@@ -8,9 +8,13 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/blockstore/storetest"
+	"github.com/ipfs/go-cid"
+	mh "github.com/multiformats/go-multihash"
 )
 
 func verify(t *testing.T, s blockstore.Store, o blockstore.VerifyOptions) blockstore.Verified {
@@ -166,4 +170,64 @@ func TestRebuildRefusesAStoreInUseAndOneThatIsNotThere(t *testing.T) {
 	if _, err := os.Stat(absent); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("it was made: %v", err)
 	}
+}
+
+func TestRebuildFindsBlocksOfEveryKindOfCIDBehindDamage(t *testing.T) {
+	for what, p := range map[string]cid.Prefix{
+		"version 0":    {Version: 0, Codec: cid.DagProtobuf, MhType: mh.SHA2_256, MhLength: -1},
+		"long digests": {Version: 1, Codec: cid.Raw, MhType: mh.BLAKE3, MhLength: 128},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := t.TempDir()
+			s := openDisk(t, dir, blockstore.DiskOptions{})
+			var blks []blockstore.Block
+			for _, b := range storetest.Blocks(t, 1, 20, 300) {
+				b, err := blockstore.NewBlock(p, b.RawData())
+				if err != nil {
+					t.Fatal(err)
+				}
+				blks = append(blks, b)
+			}
+			put(t, s, blks...)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			lost := 0
+			if p.Version == 0 {
+				spoilIn(t, dir, blks[5].Cid().Bytes(), -1) // its length
+				lost = 1
+			}
+			r, err := blockstore.RebuildIndex(t.Context(), dir, blockstore.DiskOptions{})
+			if err != nil || r.Blocks != int64(len(blks)-lost) {
+				t.Errorf("RebuildIndex: %+v, %v", r, err)
+			}
+		})
+	}
+}
+
+func TestVerifyThatGoesOnDoesNotPayForWhatWasReadBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := blockstore.OpenDiskOn(t.Context(), crashable(t), home, blockstore.WithSegments(blockstore.DiskOptions{}, 64<<10))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		for part := range slices.Chunk(storetest.Blocks(t, 1, 1000, 1<<10), 50) {
+			put(t, s, part...)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err = s.(blockstore.Verifier).Verify(ctx, blockstore.VerifyOptions{Progress: func(v blockstore.Verified) {
+			if v.Bytes > v.Total*4/5 {
+				cancel()
+			}
+		}})
+		if !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		verify(t, s, blockstore.VerifyOptions{BytesPerSecond: 1 << 10})
+		if took := time.Since(began); took > 300*time.Second {
+			t.Errorf("less than 300 KiB at 1 KiB a second took %s", took)
+		}
+	})
 }

@@ -56,6 +56,8 @@ type journal struct {
 	size    int64 // bytes up to the end of the last whole line
 }
 
+func newJournal() journal { return journal{kept: map[keptRoot]struct{}{}} }
+
 func journalLine(text string) string {
 	return fmt.Sprintf("%s %08x\n", text, crc32.Checksum([]byte(text), castagnoli))
 }
@@ -66,7 +68,7 @@ func (k keptRoot) line(sign string) string {
 
 // readJournal is an empty journal where there is no file: nothing was ever kept.
 func readJournal(fsys vfs.FS, dir string) (journal, error) {
-	j := journal{kept: map[keptRoot]struct{}{}}
+	j := newJournal()
 	f, err := fsys.Open(fsys.PathJoin(dir, journalName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return j, nil
@@ -84,7 +86,7 @@ func readJournal(fsys vfs.FS, dir string) (journal, error) {
 
 // parseJournal fails with ErrCorrupt where a line that others follow is damaged.
 func parseJournal(r io.Reader) (journal, error) {
-	j := journal{kept: map[keptRoot]struct{}{}}
+	j := newJournal()
 	in := bufio.NewReaderSize(r, maxJournalLine)
 	for {
 		line, err := in.ReadSlice('\n')
@@ -195,9 +197,15 @@ func (j *journal) write(fsys vfs.FS, dir string) (err error) {
 	return syncDir(fsys, dir)
 }
 
-// record adds a change to the file, durably, or writes it anew where it is not
-// in order or mostly history.
-func (j *journal) record(fsys vfs.FS, dir, sign string, k keptRoot) error {
+// record adds a change to the file, durably, or writes it anew where there is
+// none or it is mostly history. Where that fails, the journal forgets everything,
+// and so is found to be behind the index.
+func (j *journal) record(fsys vfs.FS, dir, sign string, k keptRoot) (err error) {
+	defer func() {
+		if err != nil {
+			*j = newJournal()
+		}
+	}()
 	if sign == "+" {
 		j.kept[k] = struct{}{}
 	} else {
@@ -209,7 +217,6 @@ func (j *journal) record(fsys vfs.FS, dir, sign string, k keptRoot) error {
 	}
 	f, err := fsys.OpenReadWrite(fsys.PathJoin(dir, journalName), "holdfast-journal")
 	if err != nil {
-		j.size = 0
 		return err
 	}
 	line := k.line(sign)
@@ -218,7 +225,6 @@ func (j *journal) record(fsys vfs.FS, dir, sign string, k keptRoot) error {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		j.size = 0 // the next change writes all of it
 		return err
 	}
 	j.lines, j.size = j.lines+1, j.size+int64(len(line))

@@ -151,7 +151,7 @@ func FuzzStoredRecords(f *testing.F) {
 	f.Add([]byte{manifestVersion, 1, 2, 3})
 	f.Fuzz(func(t *testing.T, v []byte) {
 		_, _, _, _ = parseManifestHead(v)
-		if p, err := parsePlace(v); err == nil && (p.segment == 0 || p.size > MaxBlockSize || p.offset < 0) {
+		if p, err := parsePlace(v); err == nil && ((p.segment == 0) != (p.file > 0) || p.size > MaxBlockSize || p.offset < 0) {
 			t.Errorf("%x was taken for %+v", v, p)
 		}
 		_ = newMarked().addAll(v)

@@ -72,8 +72,9 @@ func appendSectionHead(p []byte, b Block) []byte {
 // nothing is known but by searching.
 var errFraming = errors.New("no section begins here")
 
-// maxSectionCID is the longest CID that is looked for in a section, in bytes.
-const maxSectionCID = 128
+// maxSectionCID is the longest CID that is looked for in a section, in bytes: a digest
+// of 128, its length, and the version, codec and hash function in up to nine each.
+const maxSectionCID = 128 + 2 + 3*9
 
 // sections reads a segment in order.
 type sections struct {
@@ -131,8 +132,8 @@ func (s *sections) next() (section, error) {
 }
 
 // The blocks that we build have CIDs that begin so: version 1, codec raw or
-// dag-pb, SHA2-256 of 32 bytes. Sections are searched for by them.
-var soughtCIDs = [][]byte{{1, cid.Raw, 0x12, 0x20}, {1, cid.DagProtobuf, 0x12, 0x20}}
+// dag-pb, SHA2-256 of 32 bytes, or version 0. Sections are searched for by them.
+var soughtCIDs = [][]byte{{1, cid.Raw, 0x12, 0x20}, {1, cid.DagProtobuf, 0x12, 0x20}, {0x12, 0x20}}
 
 // resync is where the next section with good bytes begins behind offset from, or
 // end. It is for what lies behind damage.

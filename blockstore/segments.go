@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,7 +50,7 @@ type segmentFile struct {
 	vfs.File
 	id    uint32
 	users int
-	gone  bool // removed; closed when the last user leaves
+	gone  bool // to be removed when the last user leaves
 }
 
 func openSegments(base vfs.FS, dir string, limit int64, readOnly bool) (*segments, error) {
@@ -117,6 +118,9 @@ func (s *segments) total() (n int64) {
 	return n
 }
 
+// open opens the segment for its caller alone.
+func (s *segments) open(id uint32) (vfs.File, error) { return s.fs.Open(s.path(id)) }
+
 // use opens the segment, or finds it open. The caller must call done with it.
 func (s *segments) use(id uint32) (*segmentFile, error) {
 	s.mu.Lock()
@@ -128,7 +132,7 @@ func (s *segments) use(id uint32) (*segmentFile, error) {
 	if _, ok := s.sizes[id]; !ok {
 		return nil, fmt.Errorf("segment %d: %w", id, fs.ErrNotExist)
 	}
-	f, err := s.fs.Open(s.path(id))
+	f, err := s.open(id)
 	if err != nil {
 		return nil, err
 	}
@@ -159,6 +163,7 @@ func (s *segments) done(f *segmentFile) {
 	defer s.mu.Unlock()
 	if f.users--; f.users == 0 && f.gone {
 		f.Close()
+		s.fs.Remove(s.path(f.id)) // where that fails, it is garbage when the store is opened again
 	}
 }
 
@@ -343,38 +348,60 @@ func (s *segments) abandon(u unsynced) {
 	s.newFiles = s.newFiles || u.newFiles
 }
 
-// remove deletes a segment. Whoever reads from it can go on.
+// remove deletes a segment. Whoever reads from it can go on, and the file goes
+// when they are done: not every system deletes files that are open.
 func (s *segments) remove(id uint32) error {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sizes, id)
 	if f := s.files[id]; f != nil {
 		delete(s.files, id)
-		if f.gone = true; f.users == 0 {
-			f.Close()
+		if f.gone = true; f.users > 0 {
+			return nil
 		}
+		f.Close()
 	}
-	delete(s.sizes, id)
-	s.mu.Unlock()
 	return s.fs.Remove(s.path(id))
 }
 
-// cut gives a segment a new, earlier end, durably: by copying, since not every
-// file system that we run on can cut.
-func (s *segments) cut(id uint32, length int64) error {
-	from, err := s.fs.Open(s.path(id))
+// secure makes durable what an earlier run wrote, the segment's name too.
+func (s *segments) secure(id uint32) error {
+	f, err := s.fs.OpenReadWrite(s.path(id), "holdfast-segment")
 	if err != nil {
 		return err
 	}
-	defer from.Close()
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return syncDir(s.fs, s.dir)
+}
+
+// cut gives a segment a new, earlier end, durably. Not every file system that we
+// run on can cut (the one in memory, of tests, can't); there it is by copying.
+func (s *segments) cut(id uint32, length int64) error {
+	if s.fs == vfs.Default { // without room for a copy, too
+		if err := truncate(s.path(id), length); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.sizes[id] = length
+		return nil
+	}
+	from, err := s.open(id)
+	if err != nil {
+		return err
+	}
 	name := s.path(id) + ".new"
 	to, err := s.fs.Create(name, "holdfast-segment")
 	if err != nil {
-		return err
+		return errors.Join(err, from.Close())
 	}
 	err = copyRange(to, from, length)
 	if err == nil {
 		err = to.Sync()
 	}
-	if err = errors.Join(err, to.Close()); err != nil {
+	if err = errors.Join(err, from.Close(), to.Close()); err != nil {
 		return errors.Join(err, s.fs.Remove(name))
 	}
 	if err := s.fs.Rename(name, s.path(id)); err != nil {
@@ -384,6 +411,15 @@ func (s *segments) cut(id uint32, length int64) error {
 	s.sizes[id] = length
 	s.mu.Unlock()
 	return syncDir(s.fs, s.dir)
+}
+
+// truncate cuts a file of the system's own file system, durably.
+func truncate(name string, length int64) error {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(length), f.Sync(), f.Close())
 }
 
 func copyRange(to, from vfs.File, length int64) error {
