@@ -265,6 +265,28 @@ func TestPublishRefusesWhatIsNoFolderAndMakesNoKeyForIt(t *testing.T) {
 	}
 }
 
+func TestTheHomeIsNeverPublished(t *testing.T) {
+	u := newUser(t)
+	dir := u.site("site")
+	outside := u.home
+	u.must("key", "new", "other")
+	u.fails(2, "everybody could read your keys", "publish", filepath.Join(u.home, "keys"), "--copies", "0", "--network", "offline")
+	u.fails(2, "everybody could read your keys", "build", filepath.Join(u.home, "keys", "other.key"))
+	u.fails(2, "everybody could read your keys", "build", u.dir)
+	u.home = filepath.Join(dir, ".holdfast")
+	u.file("site/.holdfastignore", ".holdfast\n")
+	u.fails(2, "inside the folder", "publish", dir, "--copies", "0", "--network", "offline")
+	u.fails(2, "inside the folder", "publish", dir, "--dry-run")
+	u.fails(2, "inside the folder", "up", dir, "--network", "offline", "--gateway", "127.0.0.1:0")
+	u.fails(2, "inside the folder", "up", dir, "--watch", "--network", "offline", "--gateway", "127.0.0.1:0")
+	u.fails(2, "inside the folder", "build", dir)
+	if keys, err := filepath.Glob(filepath.Join(u.home, "keys", "site*")); err != nil || len(keys) > 0 {
+		t.Errorf("a key was made: %v, %v", keys, err)
+	}
+	u.home = outside
+	u.must("publish", u.site("public"), "--copies", "0", "--network", "offline")
+}
+
 func TestPublishWithoutHostsSaysWhatToDo(t *testing.T) {
 	u := newUser(t)
 	dir := u.site("site")

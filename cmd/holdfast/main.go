@@ -19,6 +19,7 @@ func main() {
 	golog.SetAllLoggers(golog.LevelFatal)
 	gologshim.SetDefaultHandler(slog.DiscardHandler)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process whatever it waits for
 	code := run(ctx, os.Args[1:], processEnv())
 	stop()
 	os.Exit(code)

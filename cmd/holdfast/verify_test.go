@@ -229,3 +229,20 @@ func TestAnInterruptedVerifySaysHowFarItIsAndTheNextGoesOn(t *testing.T) {
 		t.Errorf("%v", v)
 	}
 }
+
+func TestALostReleaseBlockDoesNotEndASite(t *testing.T) {
+	u := newUser(t)
+	dir := u.site("site")
+	args := offline("publish", dir, "--site", "blog", "--copies", "0")
+	u.must(append(args, "-m", "a message of its own")...)
+	u.spoil("a message of its own")
+	v := u.json(args...)
+	if warnings := fmt.Sprint(v["warnings"]); v["number"] != 2.0 || !strings.Contains(warnings, "release 1 can't be read") {
+		t.Errorf("%v", v)
+	}
+	u.file("site/index.html", "<h1>hello again</h1>")
+	v = u.json(args...)
+	if warnings := fmt.Sprint(v["warnings"]); v["number"] != 3.0 || strings.Contains(warnings, "can't be read") {
+		t.Errorf("%v", v)
+	}
+}

@@ -40,8 +40,9 @@ func (e *env) watch(ctx context.Context, call control.Caller, req author.Publish
 	if err != nil {
 		return err
 	}
-	if rel, err := filepath.Rel(req.Dir, home); err == nil && filepath.IsLocal(rel) {
-		return usage("the home %s is inside the folder: each release would change what is watched; choose another --home", home)
+	// The publish would say so too, but only when all folders of a whole disk, perhaps, are watched.
+	if err := author.Apart(req.Dir, home); err != nil {
+		return err
 	}
 	w := &watching{env: e, call: call, req: req}
 	return author.Watch(ctx, author.WatchOptions{Dir: req.Dir, Symlinks: req.Symlinks, Publish: w.publish, Note: e.note})

@@ -67,6 +67,8 @@ type Config struct {
 	DNSLink func(ctx context.Context, domain string) (string, error)
 	// Rules reads a _redirects file as strictly as gateways do; nil: unchecked.
 	Rules func(text []byte) (Answers, error)
+	// Home is where the keys are: what lies in it, or around it, is never built. Empty: anything is.
+	Home string
 	// Cache is a folder for what can be made again at some cost; empty: nothing is remembered.
 	Cache string
 	// HTTP reaches hosts by URL; nil: a client like http.DefaultClient.

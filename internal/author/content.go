@@ -185,8 +185,12 @@ type BuildResult struct {
 	Preflight *preflight.Report `json:"preflight,omitempty"`
 }
 
-// Build makes a root of a folder or file and keeps its blocks.
+// Build makes a root of a folder or file and keeps its blocks. Errors:
+// *PreflightError, ErrUsage, and those of merkle.Build.
 func (a *Author) Build(ctx context.Context, req BuildRequest, report func(Event)) (BuildResult, error) {
+	if err := a.apart(req.Path); err != nil {
+		return BuildResult{}, err
+	}
 	opts := merkle.BuildOptions{
 		Profile: req.Profile, Symlinks: req.Symlinks, Reread: req.NoCache, InPlace: req.InPlace,
 		Progress: func(g merkle.Progress) { report(Event{Step: "build", Done: g.Bytes, Total: g.TotalBytes}) },

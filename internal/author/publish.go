@@ -116,7 +116,7 @@ func (a *Author) Publish(ctx context.Context, req PublishRequest, report func(Ev
 	p := &publication{req: req, report: report}
 	// All that can be refused at once is, before a key is made: a misspelt
 	// folder must not leave one behind.
-	if err := checkFolder(req); err != nil {
+	if err := a.checkFolder(req); err != nil {
 		return Published{}, err
 	}
 	if err := a.countCopies(ctx, p); err != nil {
@@ -155,8 +155,8 @@ func (a *Author) Publish(ctx context.Context, req PublishRequest, report func(Ev
 	return a.published(p), nil
 }
 
-// checkFolder wants a folder and an alias.
-func checkFolder(req PublishRequest) error {
+// checkFolder wants a folder that everybody may read, and an alias.
+func (a *Author) checkFolder(req PublishRequest) error {
 	if req.Dir == "" || req.Alias == "" {
 		return usagef("a folder and a site's alias are needed")
 	}
@@ -166,7 +166,7 @@ func checkFolder(req PublishRequest) error {
 	case !fi.IsDir():
 		return usagef("%s is a file: a site is a folder; `holdfast build` makes the root of one file", req.Dir)
 	}
-	return nil
+	return a.apart(req.Dir)
 }
 
 // open finds the site's key, or makes it: the first publish needs no other command.
@@ -336,8 +336,9 @@ func (a *Author) makeRelease(ctx context.Context, p *publication) error {
 	}
 	if releaseOf(p.best).Defined() {
 		if err != nil {
-			// The number would be a guess, and the chain would have a hole.
-			return fmt.Errorf("%w: the previous release %s can't be read: %w", ErrUnreachable, releaseOf(p.best), err)
+			if prev.Number, err = a.numberOf(ctx, p, err); err != nil {
+				return err
+			}
 		}
 		p.release.Number, p.release.Previous = prev.Number+1, releaseOf(p.best)
 	}
@@ -350,6 +351,26 @@ func (a *Author) makeRelease(ctx context.Context, p *publication) error {
 		return err
 	}
 	return a.keepBlock(ctx, p, p.relCID)
+}
+
+// numberOf is the number of the release that the new one follows, where that
+// can't be read: the block of one of our own may be lost, and its number is
+// written down beside the blocks. Of somebody else's release it would be a guess.
+func (a *Author) numberOf(ctx context.Context, p *publication, unread error) (uint64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	rows, err := a.State.Releases(ctx, p.name)
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range rows {
+		if r.CID.Equals(releaseOf(p.best)) {
+			p.warn("release %d can't be read any more: others see the history of %s from the next one on", r.Number, p.req.Alias)
+			return r.Number, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: the previous release %s can't be read: %w", ErrUnreachable, releaseOf(p.best), unread)
 }
 
 // keepBlock keeps one block by itself: releases, and policies. As bytes, not as

@@ -205,7 +205,7 @@ func (n *Node) compose() {
 		Store: n.store, State: n.state, Keys: n.keys, Resolver: n.resolver, Auditor: n.auditor,
 		HTTP: n.web, RequestTimeout: time.Duration(n.cfg.Timeouts.Request),
 		Sinks: n.sinks, Asked: func() bool { return len(n.sources()) > 0 }, Gateway: n.gatewayURL,
-		Peers: func() []peer.AddrInfo { return n.named }, Rules: readRules, Cache: n.cacheDir(), DNSLink: n.dnsLink(), Tool: n.cfg.Tool, Log: n.log,
+		Peers: func() []peer.AddrInfo { return n.named }, Rules: readRules, Home: n.cfg.Home, Cache: n.cacheDir(), DNSLink: n.dnsLink(), Tool: n.cfg.Tool, Log: n.log,
 	}
 	if n.p2p != nil {
 		cfg.Network, cfg.Outside = n.p2p, outside{n.cfg, n.log}
