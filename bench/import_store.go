@@ -37,13 +37,18 @@ type filling struct {
 	Size   int // bytes of each
 }
 
+// openFilling opens the store that a child is asked to fill or to read from.
+func openFilling(ctx context.Context, asked json.RawMessage) (f filling, s blockstore.Store, err error) {
+	if err := json.Unmarshal(asked, &f); err != nil {
+		return f, nil, err
+	}
+	s, err = blockstore.OpenDisk(ctx, f.Dir, blockstore.DiskOptions{})
+	return f, s, err
+}
+
 // fillChild makes a store half of whose blocks each of two owners keeps.
 func fillChild(ctx context.Context, asked json.RawMessage) (_ any, err error) {
-	var f filling
-	if err := json.Unmarshal(asked, &f); err != nil {
-		return nil, err
-	}
-	s, err := blockstore.OpenDisk(ctx, f.Dir, blockstore.DiskOptions{})
+	f, s, err := openFilling(ctx, asked)
 	if err != nil {
 		return nil, err
 	}
@@ -89,11 +94,7 @@ func (f filling) put(ctx context.Context, into blockstore.Session) (cids []cid.C
 
 // readsChild reads blocks in random order, each hashed by the store.
 func readsChild(ctx context.Context, asked json.RawMessage) (_ any, err error) {
-	var f filling
-	if err := json.Unmarshal(asked, &f); err != nil {
-		return nil, err
-	}
-	s, err := blockstore.OpenDisk(ctx, f.Dir, blockstore.DiskOptions{})
+	f, s, err := openFilling(ctx, asked)
 	if err != nil {
 		return nil, err
 	}

@@ -170,7 +170,9 @@ func (d *disk) Close() error {
 	return errors.Join(flushed, d.segments.close(), d.closeIndex(), d.lock.Close())
 }
 
-// Size implements [Store]: the bytes of all files.
+// Size implements [Store]: the bytes of the segments, the index and the journal.
+// The reserve is not counted, since it is there to be given up, nor are the few
+// bytes of LOCK and holder.
 func (d *disk) Size(ctx context.Context) (int64, error) {
 	if err := d.enter(ctx); err != nil {
 		return 0, err

@@ -294,6 +294,38 @@ func TestStorageFaultsFullDiskIsToldAndOverWhenThereIsRoom(t *testing.T) {
 	w.intact(t, "after a full disk", fs)
 }
 
+func TestStorageFaultsPutNamesTheFileThatItCouldNotWriteAndNoBlock(t *testing.T) {
+	for what, kind := range map[string]errorfs.OpKind{
+		"begun": errorfs.OpOpen, "written": errorfs.OpFileWriteAt, "synced": errorfs.OpFileSyncData,
+	} {
+		t.Run(what, func(t *testing.T) {
+			full := errorfs.Wrap(crashable(t), errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if op.Kind == kind && strings.HasSuffix(op.Path, ".car") {
+					return syscall.ENOSPC
+				}
+				return nil
+			}))
+			s, err := blockstore.OpenDiskOn(t.Context(), full, home, blockstore.DiskOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			sess, err := s.Begin(t.Context(), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer sess.Close()
+			if _, err = sess.Put(t.Context(), storetest.Blocks(t, 1, 3, 100)...); err == nil {
+				err = sess.Sync(t.Context())
+			}
+			const want = "blockstore can't write: " + home + "/segments/00000001.car: no space left on device"
+			if !errors.Is(err, syscall.ENOSPC) || err.Error() != want || errors.Is(err, blockstore.ErrUnavailable) {
+				t.Errorf("got %q, want %q", err, want)
+			}
+		})
+	}
+}
+
 // After a sync that failed the system may have forgotten what it could not
 // write, and a second one that succeeds proves nothing.
 func TestStorageFaultsFailedSyncFailsTheSessionAndTheBlocksAreWrittenAnew(t *testing.T) {
@@ -309,7 +341,7 @@ func TestStorageFaultsFailedSyncFailsTheSessionAndTheBlocksAreWrittenAnew(t *tes
 		t.Fatal(err)
 	}
 	blks := storetest.Blocks(t, 1, 20, 3000)
-	first, bystander := sessionWith(t, s, blks...), sessionWith(t, s, blks[3])
+	first, bystander := begun(t, s, "", blks...), begun(t, s, "", blks[3])
 	broken.Store(true)
 	if err := first.Sync(t.Context()); !errors.Is(err, syscall.EIO) {
 		t.Fatalf("Sync: %v", err)
@@ -346,16 +378,4 @@ func TestStorageFaultsFailedSyncFailsTheSessionAndTheBlocksAreWrittenAnew(t *tes
 		t.Error(err)
 	}
 	(&work{synced: [][]blockstore.Block{blks}}).intact(t, "power cut", cut)
-}
-
-func sessionWith(t *testing.T, s blockstore.Store, blks ...blockstore.Block) blockstore.Session {
-	t.Helper()
-	sess, err := s.Begin(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := sess.Put(t.Context(), blks...); err != nil {
-		t.Fatal(err)
-	}
-	return sess
 }

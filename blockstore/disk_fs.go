@@ -170,7 +170,9 @@ const retryPause = 200 * time.Millisecond
 
 // mayMake comes before every file that is made. After a fatal failure pebble's
 // idea of what is on disk can't be trusted, so whatever it wants to do in the
-// background then waits for ever.
+// background then waits for ever; neither opening nor closing waits for that (see
+// disk.openPebble and disk.closeIndex). Where closing had begun before the failure,
+// pebble gets the error, so that it comes to an end if it can.
 func (g *guardFS) mayMake() error {
 	if g.health.isFatal() {
 		if g.opened.Load() {
@@ -196,7 +198,7 @@ func (g *guardFS) made(name string, f vfs.File, err error) (vfs.File, error) {
 		g.failed.Store(true)
 		return nil, err
 	case strings.Contains(name, "MANIFEST-"):
-		return manifestFile{f, g}, nil
+		return &manifestFile{File: f, g: g, dir: g.PathDir(name)}, nil
 	default:
 		return f, nil
 	}
@@ -264,10 +266,12 @@ func (g *guardFS) RemoveAll(name string) error {
 // manifestFile must not name files that may not be there after a power cut.
 type manifestFile struct {
 	vfs.File
-	g *guardFS
+	g     *guardFS
+	dir   string
+	named bool // its own name is on stable storage
 }
 
-func (f manifestFile) Write(p []byte) (int, error) {
+func (f *manifestFile) Write(p []byte) (int, error) {
 	if f.g.health.isFatal() {
 		return 0, f.g.park(f.g.stopped())
 	}
@@ -275,7 +279,16 @@ func (f manifestFile) Write(p []byte) (int, error) {
 	return n, f.g.park(err)
 }
 
-func (f manifestFile) Sync() error { return f.g.park(f.File.Sync()) }
+// Sync makes the name durable, too, before pebble moves its marker to it: pebble syncs
+// both names together, and of these a power cut may leave the marker alone.
+func (f *manifestFile) Sync() error {
+	err := f.File.Sync()
+	if err == nil && !f.named {
+		err = syncDir(f.g.FS, f.dir)
+		f.named = err == nil
+	}
+	return f.g.park(err)
+}
 
 // park is for a change of pebble's manifest that fails while the index is being
 // opened. Pebble expects that to end the process; left alive, it tries again without

@@ -208,21 +208,36 @@ func TestJournalHasWhatWasKeptOnTheSecondAttempt(t *testing.T) {
 	}
 }
 
-func TestSizeCanBeAskedWhileSomethingIsKept(t *testing.T) {
+// atWork is a store with a session that has put twenty blocks of a hundred bytes.
+func atWork(t *testing.T) (blockstore.Store, blockstore.Session, []blockstore.Block) {
+	t.Helper()
 	s := openDisk(t, t.TempDir(), blockstore.DiskOptions{})
-	defer s.Close()
+	t.Cleanup(func() { s.Close() })
 	blks := storetest.Blocks(t, 1, 20, 100)
 	sess := begun(t, s, "", blks...)
-	defer sess.Close()
-	done := make(chan struct{})
+	t.Cleanup(func() { sess.Close() })
+	return s, sess, blks
+}
+
+// beside runs f while its caller goes on; done is closed when f has returned.
+func beside(f func()) (done <-chan struct{}) {
+	returned := make(chan struct{})
 	go func() {
-		defer close(done)
+		defer close(returned)
+		f()
+	}()
+	return returned
+}
+
+func TestSizeCanBeAskedWhileSomethingIsKept(t *testing.T) {
+	s, sess, blks := atWork(t)
+	done := beside(func() {
 		for range 100 {
 			if _, err := s.Size(t.Context()); err != nil {
 				t.Error(err)
 			}
 		}
-	}()
+	})
 	for _, b := range blks {
 		if err := sess.Keep(t.Context(), "owner", b.Cid(), storetest.All(b)); err != nil {
 			t.Fatal(err)
@@ -232,14 +247,8 @@ func TestSizeCanBeAskedWhileSomethingIsKept(t *testing.T) {
 }
 
 func TestRootUsageIsRightWhileOwnersComeAndGo(t *testing.T) {
-	s := openDisk(t, t.TempDir(), blockstore.DiskOptions{})
-	defer s.Close()
-	blks := storetest.Blocks(t, 1, 20, 100)
-	sess := begun(t, s, "", blks...)
-	defer sess.Close()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	s, sess, blks := atWork(t)
+	done := beside(func() {
 		for range 60 {
 			if err := sess.Keep(t.Context(), "owner", blks[0].Cid(), storetest.All(blks...)); err != nil {
 				t.Error(err)
@@ -248,7 +257,7 @@ func TestRootUsageIsRightWhileOwnersComeAndGo(t *testing.T) {
 				t.Error(err)
 			}
 		}
-	}()
+	})
 	for {
 		if u, err := s.RootUsage(t.Context(), blks[0].Cid()); err == nil && u.UniqueBytes != 2000 || err != nil && !errors.Is(err, blockstore.ErrNotFound) {
 			t.Errorf("RootUsage: %+v, %v", u, err)

@@ -91,37 +91,6 @@ func (d *disk) count(b *pebble.Batch, owner string, change func(*recount, uint32
 	return r.write()
 }
 
-// listsOf is the digests of what the owner told about root, and whether it keeps it at all.
-func listsOf(r pebble.Reader, owner string, root cid.Cid) (told []list, had bool, err error) {
-	v, closer, err := r.Get(ownerKey(owner, root))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, false, nil
-	}
-	if err != nil {
-		return nil, false, indexError(err)
-	}
-	defer closer.Close()
-	told, err = decodeLists(v)
-	return told, true, err
-}
-
-func encodeLists(told []list) (v []byte) {
-	for _, l := range told {
-		v = append(v, l[:]...)
-	}
-	return v
-}
-
-func decodeLists(v []byte) (told []list, err error) {
-	if len(v)%len(list{}) != 0 {
-		return nil, fmt.Errorf("%w: the index has a list of lists of %d bytes", ErrCorrupt, len(v))
-	}
-	for l := range slices.Chunk(v, len(list{})) {
-		told = append(told, list(l))
-	}
-	return told, nil
-}
-
 // present makes the list of all, or says which one is missing. What the session
 // knows to be there is not looked up again.
 func (d *disk) present(ctx context.Context, s *diskSession, all []cid.Cid) (*manifest, []kept, error) {
@@ -229,31 +198,6 @@ func (d *disk) release(ctx context.Context, b *pebble.Batch, owner string, root 
 	return true, err
 }
 
-// readAll is the entries of lists under root.
-func (d *disk) readAll(ctx context.Context, root cid.Cid, lists []list) (all [][]kept, err error) {
-	for _, l := range lists {
-		entries, err := collectList(ctx, readManifest(d.db, root, l))
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, entries)
-	}
-	return all, nil
-}
-
-func collectList(ctx context.Context, entries iter.Seq2[kept, error]) (all []kept, err error) {
-	for k, err := range entries {
-		if err != nil {
-			return nil, err
-		}
-		if len(all)%page == 0 && ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		all = append(all, k)
-	}
-	return all, nil
-}
-
 // handOver gives the lists that only this owner told about root to another who
 // keeps it, if there is one: whoever keeps a root keeps all that anybody said is under it.
 func (d *disk) handOver(ctx context.Context, owner string, root cid.Cid) error {
@@ -285,55 +229,6 @@ func (d *disk) handOver(ctx context.Context, owner string, root cid.Cid) error {
 			return r.add(number, entries)
 		})
 	})
-}
-
-// listsOfOthers is the lists under root that other owners told, and one of these owners.
-func (d *disk) listsOfOthers(owner string, root cid.Cid) (other string, lists map[list]bool, err error) {
-	holders, lists, err := holders(d.db, root, owner)
-	if len(holders) > 0 {
-		other = holders[0]
-	}
-	return other, lists, err
-}
-
-// holders is who keeps root, and the lists that they told.
-func holders(r pebble.Reader, root cid.Cid, but ...string) (owners []string, lists map[list]bool, err error) {
-	lists = map[list]bool{}
-	err = scan(r, rootPrefix(root), func(rest, _ []byte) error {
-		owner := string(rest)
-		if slices.Contains(but, owner) {
-			return nil
-		}
-		owners = append(owners, owner)
-		told, _, err := listsOf(r, owner, root)
-		for _, l := range told {
-			lists[l] = true
-		}
-		return err
-	})
-	return owners, lists, err
-}
-
-// scan calls f with what follows prefix in each key that begins with it, and the value.
-func scan(r pebble.Reader, prefix []byte, f func(rest, value []byte) error) (err error) {
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, it.Close()) }()
-	for ok := it.First(); ok; ok = it.Next() {
-		v, err := it.ValueAndErr()
-		if err != nil {
-			return indexError(err)
-		}
-		if err := f(it.Key()[len(prefix):], v); err != nil {
-			return err
-		}
-	}
-	if err := it.Error(); err != nil {
-		return indexError(err)
-	}
-	return nil
 }
 
 // Kept implements [Store].

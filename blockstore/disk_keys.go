@@ -3,9 +3,11 @@ package blockstore
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/ipfs/go-cid"
 )
 
@@ -159,4 +161,26 @@ func (c Cursor) multihash() (string, error) {
 		return "", fmt.Errorf("%w: not a cursor of this store: %q", ErrRefused, string(c))
 	}
 	return string(h), nil
+}
+
+// scan calls f with what follows prefix in each key that begins with it, and the value.
+func scan(r pebble.Reader, prefix []byte, f func(rest, value []byte) error) (err error) {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return indexError(err)
+		}
+		if err := f(it.Key()[len(prefix):], v); err != nil {
+			return err
+		}
+	}
+	if err := it.Error(); err != nil {
+		return indexError(err)
+	}
+	return nil
 }

@@ -19,6 +19,8 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
+// openDisk opens the store on any file system. Where it is too full even for that, the
+// reserve is given up; the next opening that finds room makes it again.
 func openDisk(ctx context.Context, base vfs.FS, dir string, opts DiskOptions) (*disk, error) {
 	d, err := openOnce(ctx, base, dir, opts)
 	reserve := base.PathJoin(dir, "reserve")
@@ -284,7 +286,7 @@ func (d *disk) tryPebble(opts DiskOptions, readOnly bool) (db *pebble.DB, err er
 		ReadOnly:                    readOnly,
 		ErrorIfNotExists:            readOnly,
 		DisableWAL:                  true,
-		FormatMajorVersion:          pebble.FormatValueSeparation,
+		FormatMajorVersion:          pebble.FormatTableFormatV6, // the first whose tables have a checksum in the footer; there is no way back from a later one
 		Logger:                      engineLog{d.log, d.health},
 		CacheSize:                   opts.CacheBytes,
 		MaxOpenFiles:                500,
@@ -353,6 +355,9 @@ func (d *disk) open(ctx context.Context, opts DiskOptions) (err error) {
 		_, err = d.health.now()
 	}
 	if err != nil {
+		if d.segments != nil {
+			err = errors.Join(err, d.segments.close())
+		}
 		return errors.Join(err, d.closeIndex())
 	}
 	d.fs.opened.Store(true)

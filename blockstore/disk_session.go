@@ -1,10 +1,10 @@
 package blockstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -155,6 +155,10 @@ func (s *diskSession) failure() error {
 	return s.failed
 }
 
+// outcome is what a call has to tell that came to err, or to nil. Where blocks of the
+// session are lost that goes first: it is the reason for whatever else went wrong.
+func (s *diskSession) outcome(err error) error { return cmp.Or(s.failure(), err) }
+
 func (s *diskSession) nextShieldKey() []byte {
 	s.state.Lock()
 	defer s.state.Unlock()
@@ -291,14 +295,10 @@ func (s *diskSession) Sync(ctx context.Context) error {
 		return err
 	}
 	defer s.leave()
-	return s.sync(ctx)
-}
-
-func (s *diskSession) sync(ctx context.Context) error {
 	if err := s.failure(); err != nil {
 		return err
 	}
-	return errors.Join(s.d.barrier(ctx), s.failure())
+	return s.outcome(s.d.barrier(ctx))
 }
 
 // Keep implements [Session].
@@ -321,7 +321,7 @@ func (s *diskSession) Keep(ctx context.Context, owner string, root cid.Cid, cids
 	if err := s.d.settle(ctx); err != nil {
 		return err
 	}
-	return errors.Join(s.d.keep(ctx, s, owner, root, all), s.failure())
+	return s.outcome(s.d.keep(ctx, s, owner, root, all))
 }
 
 // Close implements [Session].

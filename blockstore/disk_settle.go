@@ -2,7 +2,6 @@ package blockstore
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -35,7 +34,7 @@ type waiting struct {
 	cost int64            // of next
 }
 
-// find is where a block waits.
+// waitingPlace is where a block waits; false where it does not.
 func (d *disk) waitingPlace(h string) (place, bool) {
 	d.waitingMu.RLock()
 	defer d.waitingMu.RUnlock()
@@ -107,7 +106,6 @@ func (d *disk) settle(ctx context.Context) error {
 
 	ctx = context.WithoutCancel(ctx)
 	if err := d.segments.sync(s.unsynced); err != nil {
-		err = fmt.Errorf("blockstore can't write: %w", err)
 		d.lose(ctx, s, err)
 		return err
 	}

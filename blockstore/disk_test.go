@@ -100,16 +100,7 @@ func TestStatOfBigBlocksDoesNotReadThem(t *testing.T) {
 	dir := t.TempDir()
 	s := openDisk(t, dir, blockstore.DiskOptions{})
 	blks := storetest.Blocks(t, 1, 8, 1<<20)
-	sess, err := s.Begin(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := sess.Put(t.Context(), blks...); err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(sess.Sync(t.Context()), sess.Close()); err != nil {
-		t.Fatal(err)
-	}
+	put(t, s, blks...)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -148,13 +139,7 @@ func TestCollectGivesSpaceBack(t *testing.T) {
 	s := openDisk(t, t.TempDir(), blockstore.DiskOptions{})
 	defer s.Close()
 	blks := storetest.Blocks(t, 1, 300, 100<<10)
-	sess, err := s.Begin(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := sess.Put(t.Context(), blks...); err != nil {
-		t.Fatal(err)
-	}
+	sess := begun(t, s, "", blks...)
 	stay := storetest.Blocks(t, 1, 300, 100<<10)[:75]
 	if err := sess.Keep(t.Context(), "owner", stay[0].Cid(), storetest.All(stay...)); err != nil {
 		t.Fatal(err)

@@ -26,15 +26,10 @@ func verify(t *testing.T, s blockstore.Store, o blockstore.VerifyOptions) blocks
 	return v
 }
 
+// put makes the blocks durable and lets go of them.
 func put(t *testing.T, s blockstore.Store, blks ...blockstore.Block) {
 	t.Helper()
-	sess, err := s.Begin(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := sess.Put(t.Context(), blks...); err != nil {
-		t.Fatal(err)
-	}
+	sess := begun(t, s, "", blks...)
 	if err := errors.Join(sess.Sync(t.Context()), sess.Close()); err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ func (d *disk) add(ctx context.Context, s *diskSession, hashes []string, blks []
 		}
 		places, err := d.segments.append(bytes)
 		if err != nil {
-			return Added{}, &BlockError{CID: bytes[0].cid, Kind: ErrUnavailable, Err: err}
+			return Added{}, err
 		}
 		d.await(missing, places)
 		d.heal(missing)

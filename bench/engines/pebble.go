@@ -73,6 +73,27 @@ func (quiet) Errorf(string, ...any)             {}
 func (quiet) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
 
 func (t *tables) Put(blks []blocks.Block) error {
+	return t.change(func(it *pebble.Iterator, batch *pebble.Batch) error {
+		for _, b := range blks {
+			if it.SeekPrefixGE(b.Cid().Hash()) {
+				continue
+			}
+			if err := errors.Join(it.Error(), batch.Set(b.Cid().Hash(), b.RawData(), nil)); err != nil {
+				return err
+			}
+			if batch.Len() >= commitSize {
+				if err := t.apply(batch); err != nil {
+					return err
+				}
+				batch.Reset()
+			}
+		}
+		return nil
+	})
+}
+
+// change applies what fill puts into a batch. The iterator finds what was there before.
+func (t *tables) change(fill func(*pebble.Iterator, *pebble.Batch) error) error {
 	it, err := t.db.NewIter(&pebble.IterOptions{UseL6Filters: true})
 	if err != nil {
 		return err
@@ -80,19 +101,8 @@ func (t *tables) Put(blks []blocks.Block) error {
 	defer it.Close()
 	batch := t.db.NewBatch()
 	defer batch.Close()
-	for _, b := range blks {
-		if it.SeekPrefixGE(b.Cid().Hash()) {
-			continue
-		}
-		if err := errors.Join(it.Error(), batch.Set(b.Cid().Hash(), b.RawData(), nil)); err != nil {
-			return err
-		}
-		if batch.Len() >= commitSize {
-			if err := t.apply(batch); err != nil {
-				return err
-			}
-			batch.Reset()
-		}
+	if err := fill(it, batch); err != nil {
+		return err
 	}
 	return t.apply(batch)
 }
@@ -131,26 +141,21 @@ func (t *tables) Get(h mh.Multihash) ([]byte, error) {
 }
 
 func (t *tables) Delete(hs []mh.Multihash) error {
-	it, err := t.db.NewIter(&pebble.IterOptions{UseL6Filters: true})
-	if err != nil {
-		return err
-	}
-	defer it.Close()
-	batch := t.db.NewBatch()
-	defer batch.Close()
-	for _, h := range hs {
-		if !it.SeekPrefixGE(h) {
-			if err := it.Error(); err != nil {
+	return t.change(func(it *pebble.Iterator, batch *pebble.Batch) error {
+		for _, h := range hs {
+			if !it.SeekPrefixGE(h) {
+				if err := it.Error(); err != nil {
+					return err
+				}
+				continue
+			}
+			v := it.LazyValue()
+			if err := batch.DeleteSized(h, uint32(v.Len()), nil); err != nil {
 				return err
 			}
-			continue
 		}
-		v := it.LazyValue()
-		if err := batch.DeleteSized(h, uint32(v.Len()), nil); err != nil {
-			return err
-		}
-	}
-	return t.apply(batch)
+		return nil
+	})
 }
 
 // Reclaim moves what is left in files that are mostly garbage to new ones, and
