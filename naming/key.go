@@ -13,10 +13,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// maxKeyFile bounds a key file, in bytes. An Ed25519 key has about 120 in either format, RSA ones some thousands,
-// which deserve a better error than "too large".
-const maxKeyFile = 16 << 10
-
 const pemType = "PRIVATE KEY"
 
 // CheckAlias tells whether s can be a site's alias: lower-case letters, digits and inner hyphens, 1 to 63 of them,
@@ -57,13 +53,7 @@ func looksLikeHash(s string) bool {
 
 // parseKey reads a private key, PEM PKCS#8 or libp2p protobuf. Its errors never quote what they read.
 func parseKey(data []byte) (crypto.PrivKey, error) {
-	if len(data) > maxKeyFile {
-		return nil, fmt.Errorf("%w: larger than %d bytes", ErrInvalidKey, maxKeyFile)
-	}
-	if len(bytes.Trim(data, "\x00 \t\r\n")) == 0 {
-		return nil, fmt.Errorf("%w: empty, or zeros only", ErrInvalidKey)
-	}
-	if bytes.Contains(data, []byte("-----BEGIN ")) {
+	if bytes.HasPrefix(data, []byte("-----BEGIN ")) {
 		return parsePEM(data)
 	}
 	key, err := crypto.UnmarshalPrivateKey(data)
@@ -96,32 +86,7 @@ func parsePEM(data []byte) (crypto.PrivKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: not Ed25519", ErrInvalidKey)
 	}
-	if err := checkNameLine(data, key); err != nil {
-		return nil, err
-	}
 	return key, nil
-}
-
-// nameLine begins a line before the PEM in what we write, where PEM has place for words that readers skip. PKCS#8
-// has no checksum: a flipped bit would be another key, so another site. The name shows it.
-const nameLine = "# IPNS name "
-
-// checkNameLine refuses a key that isn't the one which the line before its PEM names, where there is such a line.
-func checkNameLine(data []byte, key crypto.PrivKey) error {
-	before, _, _ := bytes.Cut(data, []byte("-----BEGIN "))
-	_, line, found := bytes.Cut(before, []byte(nameLine))
-	if !found {
-		return nil
-	}
-	line, _, _ = bytes.Cut(line, []byte("\n"))
-	signer, err := newKeySigner(key)
-	if err != nil {
-		return err
-	}
-	if want := string(bytes.TrimSpace(line)); signer.Name().String() != want {
-		return fmt.Errorf("%w: it is the key of %s, and is said to be that of %.80q", ErrInvalidKey, signer.Name(), want)
-	}
-	return nil
 }
 
 // checkedEd25519 refuses other kinds, and a private key whose public half is another's: libp2p takes that half on
@@ -140,9 +105,9 @@ func checkedEd25519(key crypto.PrivKey) (crypto.PrivKey, error) {
 	return key, nil
 }
 
-// encodeKey is the PEM PKCS#8 of an Ed25519 key, with its name before it.
-func encodeKey(key crypto.PrivKey) ([]byte, error) {
-	raw, err := key.Raw()
+// encodeKey is the key file of an opened key: PEM PKCS#8, with our lines before it.
+func encodeKey(s *keySigner) ([]byte, error) {
+	raw, err := s.key.Raw()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidKey, err)
 	}
@@ -150,9 +115,5 @@ func encodeKey(key crypto.PrivKey) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidKey, err)
 	}
-	signer, err := newKeySigner(key)
-	if err != nil {
-		return nil, err
-	}
-	return append([]byte(nameLine+signer.Name().String()+"\n"), pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der})...), nil
+	return append([]byte(keyLines(s.name, s.recovery)), pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der})...), nil
 }

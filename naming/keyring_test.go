@@ -16,6 +16,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/crypto"
 
 	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/naming/namingtest"
 )
 
 func openRing(t testing.TB) (*naming.Keyring, string) {
@@ -64,15 +65,15 @@ func TestKeysAreForTheirOwnerOnly(t *testing.T) {
 	}
 	k, dir := openRing(t)
 	newKey(t, k, "blog")
-	for path, want := range map[string]os.FileMode{dir: 0o700, filepath.Join(dir, "blog.key"): 0o600} {
+	for path, want := range map[string]os.FileMode{dir: 0o700, filepath.Join(dir, "blog.key"): 0o600, filepath.Join(dir, "blog.recovery"): 0o600} {
 		info, err := os.Stat(path)
 		if err != nil || info.Mode().Perm() != want {
 			t.Errorf("%s has mode %v, %v, want %v", path, info.Mode(), err, want)
 		}
 	}
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 1 {
-		t.Errorf("beside the key there is %v, %v", entries, err)
+	if err != nil || len(entries) != 2 {
+		t.Errorf("beside the key and its seed there is %v, %v", entries, err)
 	}
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -166,8 +167,8 @@ func TestADamagedKeyIsNeverAnotherIdentity(t *testing.T) {
 			t.Fatal(err)
 		}
 		s, err := k.Signer("blog")
-		if err == nil && s.Name() != blog.Name {
-			t.Errorf("%s: the key became %s", what, s.Name())
+		if err == nil && (s.Name() != blog.Name || s.Recovery() != blog.Recovery) {
+			t.Errorf("%s: the key became %s with the commitment %q", what, s.Name(), s.Recovery())
 		}
 		if err != nil {
 			if !errors.Is(err, naming.ErrInvalidKey) || !strings.Contains(err.Error(), file) {
@@ -332,5 +333,22 @@ func TestAliases(t *testing.T) {
 	}
 	if _, err := k.Signer("../evil"); !errors.Is(err, naming.ErrInvalidAlias) {
 		t.Errorf("Signer: %v", err)
+	}
+}
+
+func TestAKeyringSaysWhatTheRecordsOfItsSitesCommitTo(t *testing.T) {
+	k, err := naming.OpenKeyring(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := k.New("blog")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := k.Committed(info.Name); got != info.Recovery || got.IsZero() {
+		t.Errorf("of a site of ours: %q", got)
+	}
+	if got := k.Committed(namingtest.Signer(t, "a").Name()); !got.IsZero() {
+		t.Errorf("of another's: %q", got)
 	}
 }
