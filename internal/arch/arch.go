@@ -33,7 +33,8 @@ var rooms = map[string][]string{
 
 	"internal/p2p":     {"blockstore", "merkle", "naming"},
 	"internal/state":   {"naming", "replicate"},
-	"internal/author":  {"blockstore", "merkle", "naming", "replicate", "internal/state"},
+	"internal/dns":     {"naming"},
+	"internal/author":  {"blockstore", "merkle", "naming", "replicate", "internal/state", "internal/dns"},
 	"internal/upkeep":  {"blockstore", "merkle", "replicate"},
 	"internal/control": append([]string{"internal/author"}, public...),
 	"internal/node":    {"*", "!cmd", "!test", "!bench", "!examples", "!internal/testnet", "!internal/arch", "!replicate/sim"},
