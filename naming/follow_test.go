@@ -42,7 +42,7 @@ func signers(t *testing.T, n int) []naming.Signer {
 func TestFollowGoesThroughADeployKey(t *testing.T) {
 	root := namingtest.CID("root")
 	all := signers(t, 2)
-	r := resolver(kept(t, points(t, "/ipfs/"+root.String(), all...)...))
+	r := resolver(t, kept(t, points(t, "/ipfs/"+root.String(), all...)...))
 	chain, got, err := r.Follow(t.Context(), all[0].Name())
 	if err != nil || got != root || len(chain) != 2 {
 		t.Fatalf("Follow: %s by %d records, %v", got, len(chain), err)
@@ -70,7 +70,7 @@ func TestFollowEndsAtLoopsAndAtTheThirtyThirdRecord(t *testing.T) {
 		{"a path below a root", points(t, root+"/docs", all[0]), naming.ErrInvalidRecord, 1},
 		{"nothing at its end", points(t, path(all[5].Name()), all[0]), naming.ErrUnavailable, 1},
 	} {
-		chain, got, err := resolver(kept(t, c.recs...)).Follow(t.Context(), all[0].Name())
+		chain, got, err := resolver(t, kept(t, c.recs...)).Follow(t.Context(), all[0].Name())
 		if !errors.Is(err, c.kind) || len(chain) != c.hops || got.Defined() != (c.kind == nil) {
 			t.Errorf("%s: %s by %d records, %v; want %d records, %v", c.what, got, len(chain), err, c.hops, c.kind)
 		}

@@ -34,10 +34,12 @@ func (m *memoryRecords) Accept(ctx context.Context, r Record) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	best := m.best[r.Name()]
-	if c := r.Compare(best); c < 0 {
+	if r.Compare(best) < 0 {
 		return &OlderError{Name: r.Name(), Offered: r.Sequence(), Floor: best.Sequence()}
-	} else if c > 0 {
-		m.best[r.Name()] = r
 	}
+	if err := r.MayFollow(best); err != nil {
+		return err
+	}
+	m.best[r.Name()] = r
 	return nil
 }

@@ -30,6 +30,8 @@ var (
 	ErrSignature     = fmt.Errorf("%w: the signature is not the name's", ErrInvalidRecord)
 	ErrExpired       = fmt.Errorf("%w: expired", ErrInvalidRecord)
 	ErrTooLarge      = fmt.Errorf("%w: larger than 10240 bytes", ErrInvalidRecord)
+	// ErrRecovery says that a record breaks with the recovery key that its site has committed to.
+	ErrRecovery = fmt.Errorf("%w: against the site's recovery key", ErrInvalidRecord)
 	// ErrOlder says that a record loses against one seen before; see OlderError.
 	ErrOlder = errors.New("older than a record seen before")
 	// ErrNoKey says that the keyring has no such key.
@@ -39,6 +41,12 @@ var (
 	// ErrInvalidKey says that a key, or the file it is in, can't be used: damaged, open to other users, or of
 	// another kind than Ed25519.
 	ErrInvalidKey = errors.New("invalid key")
+	// ErrPassphrase says that a key or a backup is encrypted, and that its passphrase is wrong or was not given; see LockedError.
+	ErrPassphrase = errors.New("wrong passphrase")
+	// ErrNoSeed says that a site's seed is not on this machine.
+	ErrNoSeed = errors.New("the site's seed is not here")
+	// ErrInvalidBackup says that something is no backup of a key, or a damaged one, or that of another.
+	ErrInvalidBackup = errors.New("invalid key backup")
 	// ErrInvalidAlias says that a text can't be an alias; see CheckAlias.
 	ErrInvalidAlias = errors.New("invalid alias")
 	// ErrLoop says that names, or domains, point at each other without end, or for more than 32 hops.
@@ -75,8 +83,8 @@ type Records interface {
 	// Best is the best record accepted so far, which may have expired since,
 	// and the floor. ErrNotFound where nothing was ever accepted.
 	Best(ctx context.Context, n Name) (Record, error)
-	// Accept keeps r if it beats what is kept (Record.Compare > 0). Accepting the very
-	// same record again is no error. Otherwise an OlderError, and nothing changes.
+	// Accept keeps r if it beats what is kept (Record.Compare > 0) and may follow it. Accepting the very
+	// same record again is no error. Otherwise an OlderError or ErrRecovery (Record.MayFollow), and nothing changes.
 	// A record that expired since it was opened is still accepted: the floor must not depend on the clock.
 	Accept(ctx context.Context, r Record) error
 }

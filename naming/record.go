@@ -18,8 +18,11 @@ import (
 
 // Keys of our metadata in a record's signed data (docs/formats.md).
 const (
-	metaRelease = "_holdfast_release"
-	metaPolicy  = "_holdfast_policy"
+	metaRelease     = "_holdfast_release"
+	metaPolicy      = "_holdfast_policy"
+	metaRecovery    = "_holdfast_recovery"
+	metaRecoveryKey = "_holdfast_recovery_key"
+	metaRecoverySig = "_holdfast_recovery_sig"
 )
 
 // Record is an IPNS record whose signature is its name's: there is no other way to get one than OpenRecord,
@@ -36,6 +39,8 @@ type recordState struct {
 	validUntil time.Time
 	release    cid.Cid
 	policy     cid.Cid
+	recovery   Commitment
+	last       lastProof
 }
 
 // OpenRecord checks raw and opens it as the record of n at the time now: size, V2 signature by the name's key,
@@ -130,7 +135,32 @@ func (s *recordState) readData(rec *ipns.Record) error {
 	if s.release, err = metadataCID(rec, metaRelease); err != nil {
 		return err
 	}
-	s.policy, err = metadataCID(rec, metaPolicy)
+	if s.policy, err = metadataCID(rec, metaPolicy); err != nil {
+		return err
+	}
+	if err := s.readRecovery(rec); err != nil {
+		return err
+	}
+	return s.checkLast()
+}
+
+// readRecovery takes what a record says of its site's recovery key.
+func (s *recordState) readRecovery(rec *ipns.Record) error {
+	commitment, err := metadataBytes(rec, metaRecovery)
+	if err != nil {
+		return err
+	}
+	if commitment != nil {
+		if copy(s.recovery[:], commitment) != len(commitment) || len(commitment) != len(s.recovery) || s.recovery.IsZero() {
+			return fmt.Errorf("metadata %s is no commitment", metaRecovery)
+		}
+	}
+	key, err := metadataBytes(rec, metaRecoveryKey)
+	if err != nil {
+		return err
+	}
+	s.last.key = key
+	s.last.sig, err = metadataBytes(rec, metaRecoverySig)
 	return err
 }
 
@@ -151,17 +181,26 @@ func rawValue(raw []byte) ([]byte, error) {
 	return v.AsBytes()
 }
 
-func metadataCID(rec *ipns.Record, key string) (cid.Cid, error) {
+// metadataBytes is nil where the record has no such key.
+func metadataBytes(rec *ipns.Record, key string) ([]byte, error) {
 	v, err := rec.Metadata(key)
 	if errors.Is(err, ipns.ErrMetadataNotFound) {
-		return cid.Undef, nil
+		return nil, nil
 	}
 	if err != nil {
-		return cid.Undef, err
+		return nil, err
 	}
 	b, err := v.AsBytes()
 	if err != nil {
-		return cid.Undef, fmt.Errorf("metadata %s is not bytes", key)
+		return nil, fmt.Errorf("metadata %s is not bytes", key)
+	}
+	return append([]byte{}, b...), nil // empty is not absent
+}
+
+func metadataCID(rec *ipns.Record, key string) (cid.Cid, error) {
+	b, err := metadataBytes(rec, key)
+	if b == nil || err != nil {
+		return cid.Undef, err
 	}
 	c, err := cid.Cast(b)
 	if err != nil {
@@ -170,7 +209,7 @@ func metadataCID(rec *ipns.Record, key string) (cid.Cid, error) {
 	return c, nil
 }
 
-// IsZero tells whether r is no record. Only IsZero and Compare may be called on such a one.
+// IsZero tells whether r is no record. Only IsZero, Compare, Delegate and MayFollow may be called on such a one.
 func (r Record) IsZero() bool { return r.s == nil }
 
 // Name is the name whose key signed the record.
@@ -190,6 +229,15 @@ func (r Record) Target() (Name, bool) {
 	return r.s.value.target, !r.s.value.target.IsZero() && r.s.value.bare
 }
 
+// Delegate is the name that publishes for r's: the target of a value "/ipns/<name>" that is no last record's. Of the zero
+// Record too.
+func (r Record) Delegate() (Name, bool) {
+	if r.s == nil || r.IsLast() {
+		return Name{}, false
+	}
+	return r.Target()
+}
+
 // Sequence counts the author's records, at most MaxSequence.
 func (r Record) Sequence() uint64 { return r.s.sequence }
 
@@ -207,6 +255,9 @@ func (r Record) Release() cid.Cid { return r.s.release }
 
 // Policy is the CID of the policy block, Undef where the record names none.
 func (r Record) Policy() cid.Cid { return r.s.policy }
+
+// Recovery is the commitment to the site's recovery key; zero where the record has none.
+func (r Record) Recovery() Commitment { return r.s.recovery }
 
 // Bytes is the record as it was received, with all metadata that we don't know; a copy.
 func (r Record) Bytes() []byte { return bytes.Clone(r.s.raw) }

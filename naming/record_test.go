@@ -14,6 +14,7 @@ import (
 
 	ipnspb "github.com/ipfs/boxo/ipns/pb"
 	"github.com/libp2p/go-libp2p/core/crypto"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/holdfast-sites/holdfast/naming"
 	"github.com/holdfast-sites/holdfast/naming/namingtest"
@@ -64,11 +65,11 @@ func TestGoldenRecord(t *testing.T) {
 
 func TestRecordsThatMustBeRefused(t *testing.T) {
 	key, other := testKey(t, "a"), testKey(t, "b")
-	change := func(f func(*forgery)) []byte { x := honest(); f(&x); return x.raw(t, key) }
-	envelope := func(f func(*ipnspb.IpnsRecord)) []byte { return change(func(x *forgery) { x.envelope = f }) }
-	value := func(v string) []byte { return change(func(x *forgery) { x.value = v }) }
-	validity := func(v string) []byte { return change(func(x *forgery) { x.validity = v }) }
-	data := func(hex string) []byte { return change(func(x *forgery) { x.data = []byte(hex) }) }
+	change := func(f func(*forgery)) []byte { x := honest(); f(&x); return x.Raw(t, key) }
+	envelope := func(f func(*ipnspb.IpnsRecord)) []byte { return change(func(x *forgery) { x.Envelope = f }) }
+	value := func(v string) []byte { return change(func(x *forgery) { x.Value = v }) }
+	validity := func(v string) []byte { return change(func(x *forgery) { x.Validity = v }) }
+	data := func(hex string) []byte { return change(func(x *forgery) { x.Data = []byte(hex) }) }
 	name := nameOfKey(t, key).String()
 	for _, c := range []struct {
 		what string
@@ -86,11 +87,11 @@ func TestRecordsThatMustBeRefused(t *testing.T) {
 		{"a flipped bit in the signature", envelope(func(pb *ipnspb.IpnsRecord) { pb.SignatureV2[9] ^= 1 }), naming.ErrSignature, ""},
 		{"a cut signature", envelope(func(pb *ipnspb.IpnsRecord) { pb.SignatureV2 = pb.SignatureV2[:63] }), naming.ErrSignature, ""},
 		{"a flipped bit in the data", envelope(func(pb *ipnspb.IpnsRecord) { pb.Data[len(pb.Data)-1] ^= 1 }), naming.ErrInvalidRecord, ""},
-		{"another key's signature", honest().raw(t, other), naming.ErrSignature, ""},
+		{"another key's signature", honest().Raw(t, other), naming.ErrSignature, ""},
 		{"another key, brought along", func() []byte {
 			x := honest()
-			x.envelope = func(pb *ipnspb.IpnsRecord) { pb.PubKey, _ = crypto.MarshalPublicKey(other.GetPublic()) }
-			return x.raw(t, other)
+			x.Envelope = func(pb *ipnspb.IpnsRecord) { pb.PubKey, _ = crypto.MarshalPublicKey(other.GetPublic()) }
+			return x.Raw(t, other)
 		}(), naming.ErrSignature, ""},
 		{"a broken key brought along", envelope(func(pb *ipnspb.IpnsRecord) { pb.PubKey = []byte("key") }), naming.ErrSignature, ""},
 
@@ -106,12 +107,12 @@ func TestRecordsThatMustBeRefused(t *testing.T) {
 		{"an impossible date", validity("2090-02-30T00:00:00Z"), naming.ErrInvalidRecord, "validity"},
 		{"year 10000", validity("10000-01-01T00:00:00Z"), naming.ErrInvalidRecord, "validity"},
 		{"year 10000 in UTC", validity("9999-12-31T23:59:59-01:00"), naming.ErrInvalidRecord, "10000"},
-		{"another kind of end", change(func(x *forgery) { x.validityType = 1 }), naming.ErrInvalidRecord, "validity"},
+		{"another kind of end", change(func(x *forgery) { x.ValidityType = 1 }), naming.ErrInvalidRecord, "validity"},
 
-		{"a sequence of 2^63", change(func(x *forgery) { x.sequence = -1 << 63 }), naming.ErrInvalidRecord, "sequence"},
-		{"a negative sequence", change(func(x *forgery) { x.sequence = -1 }), naming.ErrInvalidRecord, "sequence"},
-		{"a negative TTL", change(func(x *forgery) { x.ttl = -1 }), naming.ErrInvalidRecord, "TTL"},
-		{"a negative TTL of the dead", change(func(x *forgery) { x.ttl, x.validity = -1, "2020-01-02T03:04:05Z" }), naming.ErrInvalidRecord, "TTL"},
+		{"a sequence of 2^63", change(func(x *forgery) { x.Sequence = -1 << 63 }), naming.ErrInvalidRecord, "sequence"},
+		{"a negative sequence", change(func(x *forgery) { x.Sequence = -1 }), naming.ErrInvalidRecord, "sequence"},
+		{"a negative TTL", change(func(x *forgery) { x.TTL = -1 }), naming.ErrInvalidRecord, "TTL"},
+		{"a negative TTL of the dead", change(func(x *forgery) { x.TTL, x.Validity = -1, "2020-01-02T03:04:05Z" }), naming.ErrInvalidRecord, "TTL"},
 
 		{"an empty value", value(""), naming.ErrInvalidRecord, "empty"},
 		{"a text", value("hello"), naming.ErrInvalidRecord, "hello"},
@@ -129,9 +130,9 @@ func TestRecordsThatMustBeRefused(t *testing.T) {
 		{"NUL", value("/ipfs/bafkqaaa/a\x00b"), naming.ErrInvalidRecord, "control"},
 		{"no UTF-8", value("/ipfs/bafkqaaa/\xff"), naming.ErrInvalidRecord, "UTF-8"},
 
-		{"a release that is no CID", change(func(x *forgery) { x.extra = map[string]any{"_holdfast_release": []byte{1, 2, 3}} }), naming.ErrInvalidRecord, "_holdfast_release"},
-		{"a release as text", change(func(x *forgery) { x.extra = map[string]any{"_holdfast_release": "bafkqaaa"} }), naming.ErrInvalidRecord, "_holdfast_release"},
-		{"an empty policy", change(func(x *forgery) { x.extra = map[string]any{"_holdfast_policy": []byte{}} }), naming.ErrInvalidRecord, "_holdfast_policy"},
+		{"a release that is no CID", change(func(x *forgery) { x.Extra = map[string]any{"_holdfast_release": []byte{1, 2, 3}} }), naming.ErrInvalidRecord, "_holdfast_release"},
+		{"a release as text", change(func(x *forgery) { x.Extra = map[string]any{"_holdfast_release": "bafkqaaa"} }), naming.ErrInvalidRecord, "_holdfast_release"},
+		{"an empty policy", change(func(x *forgery) { x.Extra = map[string]any{"_holdfast_policy": []byte{}} }), naming.ErrInvalidRecord, "_holdfast_policy"},
 
 		{"CBOR that claims 2^62 entries", data("\xbb\x40\x00\x00\x00\x00\x00\x00\x00"), naming.ErrInvalidRecord, ""},
 		{"CBOR that claims 2^40 bytes", data("\xa1\x41V\x5b\x00\x00\x01\x00\x00\x00\x00\x00"), naming.ErrInvalidRecord, ""},
@@ -150,25 +151,13 @@ func TestRecordsThatMustBeRefused(t *testing.T) {
 }
 
 func TestARecordOf10240BytesIsTheLargest(t *testing.T) {
-	key := testKey(t, "a")
-	sized := func(n int) []byte {
-		f := honest()
-		f.extra = map[string]any{"_pad": []byte{}}
-		f.extra["_pad"] = bytes.Repeat([]byte{7}, n-len(f.raw(t, key))-3) // 3: longer lengths in CBOR and protobuf
-		return f.raw(t, key)
+	name := namingtest.Signer(t, "a").Name()
+	largest := namingtest.Sized(t, "a", naming.MaxRecordSize)
+	if r, err := naming.OpenRecord(name, largest, beforeFuture); err != nil || !bytes.Equal(r.Bytes(), largest) {
+		t.Errorf("%d bytes: %v", len(largest), err)
 	}
-	for _, n := range []int{naming.MaxRecordSize, naming.MaxRecordSize + 1} {
-		raw := sized(n)
-		if len(raw) != n {
-			t.Fatalf("the padding makes %d bytes, not %d", len(raw), n)
-		}
-		r, err := naming.OpenRecord(nameOfKey(t, key), raw, beforeFuture)
-		if n <= naming.MaxRecordSize && (err != nil || !bytes.Equal(r.Bytes(), raw)) {
-			t.Errorf("%d bytes: %v", n, err)
-		}
-		if n > naming.MaxRecordSize && !errors.Is(err, naming.ErrTooLarge) {
-			t.Errorf("%d bytes: %v, want ErrTooLarge", n, err)
-		}
+	if _, err := naming.OpenRecord(name, namingtest.Sized(t, "a", naming.MaxRecordSize+1), beforeFuture); !errors.Is(err, naming.ErrTooLarge) {
+		t.Errorf("a byte more: %v, want ErrTooLarge", err)
 	}
 }
 
@@ -195,8 +184,8 @@ func TestRecordsThatMustBeAccepted(t *testing.T) {
 		{what: "the last sequence", value: "/ipfs/bafkqaaa", root: true, sequence: 1<<63 - 1},
 	} {
 		f := honest()
-		f.value, f.v2Only, f.sequence = c.value, c.v2Only, c.sequence
-		r, err := naming.OpenRecord(nameOfKey(t, key), f.raw(t, key), beforeFuture)
+		f.Value, f.V2Only, f.Sequence = c.value, c.v2Only, c.sequence
+		r, err := naming.OpenRecord(nameOfKey(t, key), f.Raw(t, key), beforeFuture)
 		if err != nil {
 			t.Errorf("%s: %v", c.what, err)
 			continue
@@ -218,11 +207,11 @@ func TestAnRSARecordBringsItsKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := honest()
-	if _, err := naming.OpenRecord(nameOfKey(t, key), f.raw(t, key), beforeFuture); !errors.Is(err, naming.ErrSignature) {
+	if _, err := naming.OpenRecord(nameOfKey(t, key), f.Raw(t, key), beforeFuture); !errors.Is(err, naming.ErrSignature) {
 		t.Errorf("without its key: %v, want ErrSignature", err)
 	}
-	f.envelope = func(pb *ipnspb.IpnsRecord) { pb.PubKey, _ = crypto.MarshalPublicKey(key.GetPublic()) }
-	if _, err := naming.OpenRecord(nameOfKey(t, key), f.raw(t, key), beforeFuture); err != nil {
+	f.Envelope = func(pb *ipnspb.IpnsRecord) { pb.PubKey, _ = crypto.MarshalPublicKey(key.GetPublic()) }
+	if _, err := naming.OpenRecord(nameOfKey(t, key), f.Raw(t, key), beforeFuture); err != nil {
 		t.Errorf("with its key: %v", err)
 	}
 }
@@ -245,8 +234,8 @@ func TestAWrongClockIsNamedWhereARecordSeemsExpired(t *testing.T) {
 func TestARecordIsKeptByteForByteWithMetadataThatWeDoNotKnow(t *testing.T) {
 	key := testKey(t, "a")
 	f := honest()
-	f.extra = map[string]any{"_other": "tool", "_n": int64(7), "plain": []byte{1}}
-	raw := f.raw(t, key)
+	f.Extra = map[string]any{"_other": "tool", "_n": int64(7), "plain": []byte{1}}
+	raw := f.Raw(t, key)
 	given := slices.Clone(raw)
 	r, err := naming.OpenRecord(nameOfKey(t, key), given, beforeFuture)
 	if err != nil {
@@ -298,10 +287,13 @@ func FuzzOpenRecord(f *testing.F) {
 	key := testKey(f, "a")
 	name := nameOfKey(f, key)
 	x := honest()
-	f.Add(x.raw(f, key))
-	x.v2Only, x.extra = true, map[string]any{"_holdfast_release": namingtest.CID("r").Bytes()}
-	f.Add(x.raw(f, key))
+	f.Add(x.Raw(f, key))
+	x.V2Only, x.Extra = true, map[string]any{"_holdfast_release": namingtest.CID("r").Bytes()}
+	f.Add(x.Raw(f, key))
 	f.Add([]byte("\x4a\x01\xa0"))
+	for _, raw := range lastRecords(f, "a") {
+		f.Add(raw)
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		r, err := naming.OpenStored(name, raw)
 		if err != nil {
@@ -313,19 +305,37 @@ func FuzzOpenRecord(f *testing.F) {
 		if !bytes.Equal(r.Bytes(), raw) || r.Sequence() > naming.MaxSequence || r.TTL() < 0 {
 			t.Fatalf("a record that reads as %d %s", r.Sequence(), r.TTL())
 		}
+		if to, ok := r.Target(); r.IsLast() && (!ok || to != namingtest.Signer(t, "new").Name()) {
+			t.Fatalf("a last record that leads to %q", r.Value())
+		}
 	})
+}
+
+// lastRecords is a true last record of Signer(seed), which leads to Signer("new"), and some that are nearly ones.
+func lastRecords(t testing.TB, seed string) [][]byte {
+	s, key := namingtest.Signer(t, seed), namingtest.Recovery(t, seed)
+	last := namingtest.Last(t, s, key, namingtest.Signer(t, "new").Name()).Bytes()
+	flipped, cut := bytes.Clone(last), bytes.Clone(last)
+	flipped[len(flipped)/2] ^= 1
+	return [][]byte{last, flipped, cut[:len(cut)-64], namingtest.PlainLast(t, s, namingtest.Signer(t, "new").Name()).Bytes()}
 }
 
 // FuzzRecordData signs whatever data there is, so that the fuzzer gets past the signature.
 func FuzzRecordData(f *testing.F) {
 	key := testKey(f, "a")
 	name := nameOfKey(f, key)
-	f.Add(honest().cbor(f))
+	f.Add(honest().CBOR(f))
 	f.Add([]byte("\xa2\x61a\x01\x61a\x02"))
 	f.Add([]byte("\xbb\x40\x00\x00\x00\x00\x00\x00\x00"))
+	for _, raw := range lastRecords(f, "a") {
+		var pb ipnspb.IpnsRecord
+		if proto.Unmarshal(raw, &pb) == nil {
+			f.Add(pb.Data)
+		}
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		x := forgery{data: append([]byte{}, data...), v2Only: true}
-		r, err := naming.OpenStored(name, x.raw(t, key))
+		x := forgery{Data: append([]byte{}, data...), V2Only: true}
+		r, err := naming.OpenStored(name, x.Raw(t, key))
 		if err != nil {
 			if !errors.Is(err, naming.ErrInvalidRecord) {
 				t.Fatalf("%v is no ErrInvalidRecord", err)

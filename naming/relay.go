@@ -9,12 +9,16 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const (
 	defaultRelayInterval = 4 * time.Hour
 	putDeadline          = 30 * time.Second
 	putsPerSink          = 4 // at the same time, in a round
+	confirmDeadline      = 10 * time.Second
+	confirmsAtOnce       = 16
 	kickWorkers          = 4 // so that a kick doesn't wait for a sink that hangs on the one before
 	// firstRetry divides the interval: after a round in which a put failed the next comes that much sooner, and
 	// twice as late each further time.
@@ -23,17 +27,29 @@ const (
 
 // RelayConfig is what a Relay works with. Names, Records and Sinks are required.
 type RelayConfig struct {
-	Names    func(ctx context.Context) ([]Name, error) // whom to keep alive; asked at each round
-	Records  Records
-	Sinks    func() []Sink    // where to; asked at each round
-	Interval time.Duration    // between rounds, jittered by ±10 %; 0: 4 h, well within the 48 h after which the DHT forgets
-	Now      func() time.Time // nil: time.Now
-	Log      *slog.Logger     // nil: discard
-	// OnPut is told of each put that ended, err nil for those that succeeded. It may be called from several
-	// goroutines at once. May be nil.
-	OnPut func(n Name, sink string, at time.Time, err error)
+	Names   func(ctx context.Context) ([]Name, error) // whom to keep alive; asked at each round
+	Records Records
+	// Confirm asks others for a better record of a name and puts it into Records; it comes before the name's record is
+	// put, so that a record from an old copy of the disk never is. It has 10 s, and returns soon after ctx ends: the
+	// other names wait for it. May be nil.
+	Confirm  func(ctx context.Context, n Name)
+	Sinks    func(Name) []Sink // where to, for each name; asked at each round. Sinks of the same String are the same place
+	Interval time.Duration     // between rounds, jittered by ±10 %; 0: 4 h, well within the 48 h after which the DHT forgets
+	Now      func() time.Time  // nil: time.Now
+	Log      *slog.Logger      // nil: discard
+	// OnPut is told of each put that ended. It may be called from several goroutines at once. May be nil.
+	OnPut func(Put)
 	// Jitter gives numbers in [0, 1); nil: random ones.
 	Jitter func() float64
+}
+
+// Put is a record that was handed to a sink, or that should have been.
+type Put struct {
+	Name     Name
+	Sink     string
+	Sequence uint64
+	At       time.Time
+	Err      error // nil where the sink has taken it
 }
 
 // Relay keeps names alive: it puts the records that others signed, byte for byte, to where readers look, again and
@@ -59,7 +75,7 @@ func NewRelay(cfg RelayConfig) *Relay {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.OnPut == nil {
-		cfg.OnPut = func(Name, string, time.Time, error) {}
+		cfg.OnPut = func(Put) {}
 	}
 	if cfg.Jitter == nil {
 		cfg.Jitter = rand.Float64
@@ -143,45 +159,101 @@ func (r *Relay) round(ctx context.Context) bool {
 	return r.putAll(ctx, names)
 }
 
-// putAll puts names to all sinks, side by side, so that a sink that hangs delays only itself. It tells whether nothing
+// putAll puts names to all their sinks, side by side, so that a sink that hangs delays only itself. It tells whether nothing
 // is left to be tried again soon.
 func (r *Relay) putAll(ctx context.Context, names []Name) bool {
 	var failed atomic.Bool
-	living := make([]Name, 0, len(names))
-	for _, n := range names {
-		switch _, err := r.alive(ctx, n); {
-		case err == nil:
-			living = append(living, n)
-		case ctx.Err() != nil:
-			return false
-		default:
-			r.cfg.Log.Warn("a name can't be kept alive", "name", n, "err", err)
-			if !errors.Is(err, ErrExpired) && !errors.Is(err, ErrNotFound) {
-				failed.Store(true)
-			}
-		}
+	living := r.living(ctx, names, &failed)
+	if ctx.Err() != nil {
+		return false
 	}
-	var lanes sync.WaitGroup
-	for _, s := range r.cfg.Sinks() {
+	var workers sync.WaitGroup
+	for _, l := range r.lanes(living) {
 		work := make(chan Name)
-		lanes.Go(func() {
+		workers.Go(func() {
 			defer close(work)
-			for _, n := range living {
+			for _, n := range l.names {
 				work <- n
 			}
 		})
-		for range min(putsPerSink, max(len(living), 1)) {
-			lanes.Go(func() {
+		for range min(putsPerSink, len(l.names)) {
+			workers.Go(func() {
 				for n := range work {
-					if ctx.Err() == nil && !r.put(ctx, s, n) {
+					if ctx.Err() == nil && !r.put(ctx, l.sinks[n], n) {
 						failed.Store(true)
 					}
 				}
 			})
 		}
 	}
-	lanes.Wait()
+	workers.Wait()
 	return !failed.Load()
+}
+
+// living is those of the names that have something to put.
+func (r *Relay) living(ctx context.Context, names []Name, failed *atomic.Bool) []Name {
+	lives := make([]bool, len(names))
+	var g errgroup.Group
+	g.SetLimit(confirmsAtOnce)
+	for i, n := range names {
+		g.Go(func() error {
+			r.confirm(ctx, n)
+			_, err := r.alive(ctx, n)
+			lives[i] = err == nil
+			if err == nil || ctx.Err() != nil {
+				return nil
+			}
+			if !errors.Is(err, ErrNotFound) { // else nothing was published under it yet
+				r.cfg.Log.Warn("a name can't be kept alive", "name", n, "err", err)
+			}
+			if !errors.Is(err, ErrExpired) && !errors.Is(err, ErrNotFound) {
+				failed.Store(true)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // none of them fails
+	out := make([]Name, 0, len(names))
+	for i, n := range names {
+		if lives[i] {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func (r *Relay) confirm(ctx context.Context, n Name) {
+	if r.cfg.Confirm == nil || ctx.Err() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, confirmDeadline)
+	defer cancel()
+	r.cfg.Confirm(ctx, n)
+}
+
+// lane is what has to go to one place.
+type lane struct {
+	names []Name
+	sinks map[Name]Sink
+}
+
+// lanes sorts names by where they go, each to a place once.
+func (r *Relay) lanes(names []Name) map[string]*lane {
+	lanes := map[string]*lane{}
+	for _, n := range names {
+		for _, s := range r.cfg.Sinks(n) {
+			l := lanes[s.String()]
+			if l == nil {
+				l = &lane{sinks: map[Name]Sink{}}
+				lanes[s.String()] = l
+			}
+			if l.sinks[n] == nil {
+				l.names = append(l.names, n)
+				l.sinks[n] = s
+			}
+		}
+	}
+	return lanes
 }
 
 // alive is the best record of a name. ErrExpired where its end of life has passed: only its author can go on from
@@ -212,7 +284,7 @@ func (r *Relay) put(ctx context.Context, s Sink, n Name) bool {
 	if err != nil && putCtx.Err() != nil {
 		err = context.Cause(putCtx)
 	}
-	r.cfg.OnPut(n, s.String(), r.cfg.Now(), err)
+	r.cfg.OnPut(Put{Name: n, Sink: s.String(), Sequence: rec.Sequence(), At: r.cfg.Now(), Err: err})
 	if err != nil {
 		r.cfg.Log.Warn("putting a record failed", "name", n, "sequence", rec.Sequence(), "sink", s.String(), "err", err)
 		return errors.Is(err, ErrOlder)

@@ -89,7 +89,7 @@ func runRelay(t *testing.T, records naming.Records, names func() []naming.Name, 
 	run.relay = naming.NewRelay(naming.RelayConfig{
 		Names:   func(context.Context) ([]naming.Name, error) { return names(), nil },
 		Records: records,
-		Sinks: func() []naming.Sink {
+		Sinks: func(naming.Name) []naming.Sink {
 			out := make([]naming.Sink, len(sinks))
 			for i, s := range sinks {
 				out[i] = s
@@ -97,10 +97,10 @@ func runRelay(t *testing.T, records naming.Records, names func() []naming.Name, 
 			return out
 		},
 		Jitter: func() float64 { return 0.5 },
-		OnPut: func(n naming.Name, sink string, at time.Time, err error) {
+		OnPut: func(p naming.Put) {
 			run.mu.Lock()
 			defer run.mu.Unlock()
-			run.puts = append(run.puts, put{sink, err})
+			run.puts = append(run.puts, put{p.Sink, p.Err})
 		},
 	})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -121,8 +121,8 @@ func TestTheRelayPutsOnStartAndAgainEachIntervalByteForByte(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		key := testKey(t, "a")
 		f := honest()
-		f.extra = map[string]any{"_other": "tool"}
-		rec, err := naming.OpenRecord(nameOfKey(t, key), f.raw(t, key), time.Now())
+		f.Extra = map[string]any{"_other": "tool"}
+		rec, err := naming.OpenRecord(nameOfKey(t, key), f.Raw(t, key), time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -155,7 +155,7 @@ func TestTheRelaysIntervalIsJitteredByATenth(t *testing.T) {
 			alice := &fakeSink{name: "alice"}
 			relay := naming.NewRelay(naming.RelayConfig{
 				Names:   func(context.Context) ([]naming.Name, error) { return []naming.Name{rec.Name()}, nil },
-				Records: kept(t, rec), Sinks: func() []naming.Sink { return []naming.Sink{alice} },
+				Records: kept(t, rec), Sinks: func(naming.Name) []naming.Sink { return []naming.Sink{alice} },
 				Interval: time.Hour, Jitter: func() float64 { return jitter },
 			})
 			start := time.Now()
@@ -225,7 +225,7 @@ func TestAKickBeforeServeIsNotLost(t *testing.T) {
 		alice := &fakeSink{name: "alice"}
 		relay := naming.NewRelay(naming.RelayConfig{
 			Names:   func(context.Context) ([]naming.Name, error) { return nil, nil },
-			Records: kept(t, rec), Sinks: func() []naming.Sink { return []naming.Sink{alice} },
+			Records: kept(t, rec), Sinks: func(naming.Name) []naming.Sink { return []naming.Sink{alice} },
 		})
 		relay.Kick(rec.Name())
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -284,6 +284,116 @@ func TestTheRelayNeverHasMoreThanFourPutsAtASink(t *testing.T) {
 		synctest.Wait()
 		if alice.puts() != 30 || alice.most != 4 {
 			t.Errorf("%d puts, %d at a time, want 30 and 4", alice.puts(), alice.most)
+		}
+	})
+}
+
+// serveRelay runs a relay without jitter until the test ends.
+func serveRelay(t *testing.T, cfg naming.RelayConfig) {
+	t.Helper()
+	cfg.Jitter = func() float64 { return 0.5 }
+	ctx, cancel := context.WithCancel(t.Context())
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = naming.NewRelay(cfg).Serve(ctx) })
+	t.Cleanup(func() { cancel(); serving.Wait() })
+}
+
+// recordsOf is a first record of each of n new names.
+func recordsOf(t *testing.T, n int) (names []naming.Name, recs []naming.Record) {
+	t.Helper()
+	for _, s := range signers(t, n) {
+		names = append(names, s.Name())
+		recs = append(recs, namingtest.Record(t, s, 1, "x", time.Now().Add(24*time.Hour)))
+	}
+	return names, recs
+}
+
+func keptAlive(names ...naming.Name) func(context.Context) ([]naming.Name, error) {
+	return func(context.Context) ([]naming.Name, error) { return names, nil }
+}
+
+func TestARecordIsConfirmedBeforeItIsPutForTheFirstTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := namingtest.Signer(t, "a")
+		end := time.Now().Add(24 * time.Hour)
+		old, better := namingtest.Record(t, s, 1, "old", end), namingtest.Record(t, s, 2, "better", end)
+		records, alice := kept(t, old), &fakeSink{name: "alice"}
+		serveRelay(t, naming.RelayConfig{
+			Names: keptAlive(s.Name()), Records: records, Sinks: func(naming.Name) []naming.Sink { return []naming.Sink{alice} },
+			Confirm: func(ctx context.Context, n naming.Name) {
+				time.Sleep(3 * time.Second) // others are slow to answer
+				if n != s.Name() || alice.puts() > 0 {
+					t.Errorf("%s is confirmed after %d puts", n, alice.puts())
+				}
+				if err := records.Accept(ctx, better); err != nil {
+					t.Error(err)
+				}
+			},
+		})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(alice.got) != 1 || alice.got[0].Compare(better) != 0 {
+			t.Errorf("alice got %d records", len(alice.got))
+		}
+	})
+}
+
+func TestAConfirmationThatHangsDoesNotHoldUpOtherNamesForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		names, recs := recordsOf(t, 40)
+		alice := &fakeSink{name: "alice"}
+		serveRelay(t, naming.RelayConfig{
+			Names: keptAlive(names...), Records: kept(t, recs...), Sinks: func(naming.Name) []naming.Sink { return []naming.Sink{alice} },
+			Confirm: func(ctx context.Context, n naming.Name) {
+				if n == names[0] {
+					<-ctx.Done()
+				}
+			},
+		})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		// What can't be confirmed is put all the same: else a holder that nobody answers would let the name die.
+		if alice.puts() != len(names) {
+			t.Errorf("%d of %d names were put", alice.puts(), len(names))
+		}
+	})
+}
+
+func TestEachNameGoesToItsOwnSinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		names, recs := recordsOf(t, 2)
+		all, first, second := &fakeSink{name: "dht"}, &fakeSink{name: "holder of the first"}, &fakeSink{name: "holder of the second"}
+		serveRelay(t, naming.RelayConfig{
+			Names: keptAlive(names...), Records: kept(t, recs...), Sinks: func(n naming.Name) []naming.Sink {
+				if n == names[0] {
+					return []naming.Sink{all, first}
+				}
+				return []naming.Sink{all, second}
+			},
+		})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(first.got) != 1 || first.got[0].Name() != names[0] || len(second.got) != 1 || second.got[0].Name() != names[1] || all.puts() != 2 {
+			t.Errorf("%d, %d and %d puts", len(first.got), len(second.got), all.puts())
+		}
+	})
+}
+
+// samePlace is a sink made anew for each name, as internal/node makes them, that leads to the same place.
+type samePlace struct{ *fakeSink }
+
+func TestSinksOfTheSameNameAreOnePlaceThatIsNotFlooded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		names, recs := recordsOf(t, 30)
+		alice := &fakeSink{name: "alice", delay: time.Second}
+		serveRelay(t, naming.RelayConfig{
+			Names: keptAlive(names...), Records: kept(t, recs...),
+			Sinks: func(naming.Name) []naming.Sink { return []naming.Sink{&samePlace{alice}, &samePlace{alice}} },
+		})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if alice.puts() != len(names) || alice.most != 4 {
+			t.Errorf("%d puts, %d at a time, want %d and 4", alice.puts(), alice.most, len(names))
 		}
 	})
 }

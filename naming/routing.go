@@ -26,6 +26,7 @@ type RoutingClient struct {
 	label string
 	base  string // without user, query and final "/"
 	err   error  // why base is none
+	kept  bool   // asks only for what is kept there
 	http  *http.Client
 }
 
@@ -50,6 +51,13 @@ func NewRoutingClient(label, base string, c *http.Client) *RoutingClient {
 		r.base = strings.TrimSuffix(u.String(), "/")
 	}
 	return r
+}
+
+// Kept is a client whose questions the other side is to answer from what it keeps, without asking anybody else.
+func (c *RoutingClient) Kept() *RoutingClient {
+	k := *c
+	k.kept = true
+	return &k
 }
 
 // String is the label.
@@ -113,6 +121,9 @@ func (c *RoutingClient) do(ctx context.Context, method string, n Name, body []by
 		req.Header.Set("Content-Type", MediaType)
 	} else {
 		req.Header.Set("Accept", MediaType)
+		if c.kept {
+			req.Header.Set("Cache-Control", "only-if-cached")
+		}
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

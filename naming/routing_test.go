@@ -147,15 +147,16 @@ func TestResolveAndRelayOverHTTP(t *testing.T) {
 			http.NotFound(w, r)
 		}
 	})
-	reader := naming.NewResolver(naming.ResolverConfig{Records: kept(t), Sources: func() []naming.Source { return []naming.Source{host} }})
-	if _, err := reader.Resolve(t.Context(), s.Name()); !errors.Is(err, naming.ErrNotFound) {
+	reader := naming.NewResolver(naming.ResolverConfig{Records: kept(t), Sources: func(naming.Name) []naming.Source { return []naming.Source{host} }})
+	t.Cleanup(reader.Close)
+	if _, _, err := reader.ResolveFresh(t.Context(), s.Name()); !errors.Is(err, naming.ErrNotFound) {
 		t.Fatalf("before the put: %v", err)
 	}
 	put := make(chan error, 1)
 	relay := naming.NewRelay(naming.RelayConfig{
 		Names:   func(context.Context) ([]naming.Name, error) { return []naming.Name{s.Name()}, nil },
-		Records: kept(t, rec), Sinks: func() []naming.Sink { return []naming.Sink{host} },
-		OnPut: func(_ naming.Name, _ string, _ time.Time, err error) { put <- err },
+		Records: kept(t, rec), Sinks: func(naming.Name) []naming.Sink { return []naming.Sink{host} },
+		OnPut: func(p naming.Put) { put <- p.Err },
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)

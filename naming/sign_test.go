@@ -59,6 +59,10 @@ func TestNothingFollowsTheLastSequence(t *testing.T) {
 	if !errors.Is(err, naming.ErrInvalidRecord) || !strings.Contains(err.Error(), "last sequence") {
 		t.Fatalf("Next after the last sequence: %v", err)
 	}
+	before := namingtest.Record(t, namingtest.Signer(t, "a"), naming.MaxSequence-1, "x", farFuture)
+	if _, err := naming.Next(before, naming.Statement{ValidUntil: farFuture}); !errors.Is(err, naming.ErrInvalidRecord) {
+		t.Fatalf("the last sequence is for moving the site, not for a release: %v", err)
+	}
 }
 
 func TestStatementsThatAreNotSigned(t *testing.T) {
@@ -91,5 +95,51 @@ func TestASignerPrintsItsNameOnly(t *testing.T) {
 		if got := fmt.Sprintf(verb, s); got != "signer of "+s.Name().String() {
 			t.Errorf("%s prints %q", verb, got)
 		}
+	}
+}
+
+func TestNextNeverTakesOverTheRecoveryKeyOfAThief(t *testing.T) {
+	s, own := namingtest.Signer(t, "a"), namingtest.Recovery(t, "a").Commitment()
+	theft := namingtest.Committed(t, s, namingtest.Recovery(t, "thief"), 7, farFuture)
+	if st, err := naming.Next(theft, naming.Statement{ValidUntil: farFuture, Recovery: own}); !errors.Is(err, naming.ErrRecovery) {
+		t.Errorf("on top of a thief's record: %+v, %v", st, err)
+	}
+	bare := namingtest.Record(t, s, 7, "x", farFuture)
+	if st, err := naming.Next(bare, naming.Statement{ValidUntil: farFuture, Recovery: own}); err != nil || st.Recovery != own {
+		t.Errorf("on top of a record without a commitment: %+v, %v", st, err)
+	}
+	kept := namingtest.Committed(t, s, namingtest.Recovery(t, "a"), 7, farFuture)
+	if st, err := naming.Next(kept, naming.Statement{ValidUntil: farFuture}); err != nil || st.Recovery != own {
+		t.Errorf("by a key that knows of none: %+v, %v", st, err)
+	}
+}
+
+func TestAThiefWhoLeavesTheCommitmentOutDoesNotBarTheLastRecord(t *testing.T) {
+	ring, err := naming.OpenKeyring(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ring.New("blog"); err != nil {
+		t.Fatal(err)
+	}
+	seed, err := ring.Seed("blog")
+	if err != nil {
+		t.Fatal(err)
+	}
+	recovery, err := seed.Recovery()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ring.Signer("blog")
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := namingtest.Signer(t, "new").Name()
+	last, err := naming.SignLast(s, recovery, namingtest.Record(t, s, 100, "his", farFuture), to)
+	if err != nil || !last.IsLast() {
+		t.Fatalf("on top of a record without a commitment: %v", err)
+	}
+	if _, err := naming.SignLast(s, namingtest.Recovery(t, "thief"), namingtest.Record(t, s, 100, "his", farFuture), to); !errors.Is(err, naming.ErrRecovery) {
+		t.Errorf("with another recovery key: %v", err)
 	}
 }

@@ -16,6 +16,7 @@ const (
 	EvidenceAudit   = "audit"
 	EvidenceFetch   = "fetch"
 	EvidenceResolve = "resolve"
+	EvidenceRival   = "rival" // see Rivals
 )
 
 // MaxEvidence is how many pieces are kept of one host about one site.
@@ -31,7 +32,9 @@ type Evidence struct {
 	OK      bool
 	Verdict string
 	Detail  string
-	Signed  []byte // of a false proof: the challenge with its length (uvarint) in front, then the signed answer
+	// Signed is, of a false proof: the challenge with its length (uvarint) in front, then the signed answer; of a
+	// rival: both records, each with its length in front.
+	Signed []byte
 }
 
 const evidenceColumns = `kind, site, host, root, at, ok, verdict, detail, signed`

@@ -136,15 +136,20 @@ type Holding struct {
 	State      string // queued, fetching, proved, failed, unreachable
 	Error      string
 	VerifiedAt time.Time // of the last full audit that it passed
+
+	RecordSequence uint64    // of the site's record that we saw there; written by SawRecord
+	RecordAt       time.Time // when
+	PutAt          time.Time // when the host says that it last put the record; written by SaidPut
 }
 
 const holdingColumns = `site, host, root, name_pin, temp_pin, state, error, verified_at`
 
 func scanHolding(r scanner) (h Holding, err error) {
-	return h, r.Scan(nameCol{&h.Site}, peerCol{&h.Host}, cidCol{&h.Root}, &h.NamePin, &h.TempPin, &h.State, &h.Error, timeCol{&h.VerifiedAt})
+	return h, r.Scan(nameCol{&h.Site}, peerCol{&h.Host}, cidCol{&h.Root}, &h.NamePin, &h.TempPin, &h.State, &h.Error, timeCol{&h.VerifiedAt},
+		&h.RecordSequence, timeCol{&h.RecordAt}, timeCol{&h.PutAt})
 }
 
-// PutHolding keeps a holding under its site and host, in place of what was there.
+// PutHolding keeps a holding under its site and host, in place of what was there, but for what SawRecord and SaidPut write.
 func (db *DB) PutHolding(ctx context.Context, h Holding) error {
 	_, err := db.sql.ExecContext(ctx, `INSERT INTO holdings (`+holdingColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (site, host) DO UPDATE SET root = excluded.root, name_pin = excluded.name_pin,
@@ -155,7 +160,20 @@ func (db *DB) PutHolding(ctx context.Context, h Holding) error {
 
 // Holdings lists a site's, by host.
 func (db *DB) Holdings(ctx context.Context, n naming.Name) ([]Holding, error) {
-	return all(ctx, db, "holdings", scanHolding, `SELECT `+holdingColumns+` FROM holdings WHERE site = ? ORDER BY host`, nameText(n))
+	return all(ctx, db, "holdings", scanHolding, `SELECT `+holdingColumns+`, record_sequence, record_at, put_at FROM holdings WHERE site = ? ORDER BY host`, nameText(n))
+}
+
+// SawRecord notes which record of a site a host showed us. Nothing where it holds nothing of the site.
+func (db *DB) SawRecord(ctx context.Context, site naming.Name, host peer.ID, sequence uint64, at time.Time) error {
+	_, err := db.sql.ExecContext(ctx, `UPDATE holdings SET record_sequence = ?, record_at = ? WHERE site = ? AND host = ?`,
+		int64(sequence), micros(at), nameText(site), peerText(host))
+	return db.fail("holding", err)
+}
+
+// SaidPut notes when a host says that it last put a site's record.
+func (db *DB) SaidPut(ctx context.Context, site naming.Name, host peer.ID, at time.Time) error {
+	_, err := db.sql.ExecContext(ctx, `UPDATE holdings SET put_at = ? WHERE site = ? AND host = ?`, micros(at), nameText(site), peerText(host))
+	return db.fail("holding", err)
 }
 
 // RemoveHolding forgets a holding; none there is no error.

@@ -16,13 +16,13 @@ import (
 )
 
 const pinColumns = `id, tenant, cid, name, origins, created, replaces, status, done_blocks, done_bytes, attempts, failing,
-	last_error, due, root, sequence, kept, release, policy, fetching, dropping, refused, removed, leased_by, leased_until,
+	last_error, due, root, sequence, switched, kept, release, policy, fetching, dropping, refused, removed, leased_by, leased_until,
 	(SELECT json_group_object(key, value) FROM pin_meta WHERE pin = pins.id)`
 
 func scanPin(r scanner) (p replicate.PinRow, err error) {
 	err = r.Scan(&p.ID, &p.Tenant, cidCol{&p.Pin.CID}, &p.Pin.Name, jsonCol{&p.Pin.Origins}, timeCol{&p.Created}, &p.Replaces,
 		&p.Status, &p.Done.Blocks, &p.Done.Bytes, &p.Attempts, timeCol{&p.Failing}, &p.LastError, timeCol{&p.Due},
-		cidCol{&p.Root}, &p.Sequence, cidsCol{&p.Kept}, cidCol{&p.Release}, cidCol{&p.Policy}, cidCol{&p.Fetching},
+		cidCol{&p.Root}, &p.Sequence, timeCol{&p.Switched}, cidsCol{&p.Kept}, cidCol{&p.Release}, cidCol{&p.Policy}, cidCol{&p.Fetching},
 		cidsCol{&p.Dropping}, cidCol{&p.Refused}, &p.Removed, &p.LeasedBy, timeCol{&p.LeasedUntil}, jsonCol{&p.Pin.Meta})
 	if err == nil && !p.Pin.CID.Defined() {
 		err = fmt.Errorf("%w: pin %s has no CID", ErrCorrupt, p.ID)
@@ -248,11 +248,11 @@ func (db *DB) RenewLease(ctx context.Context, id string, l replicate.Lease, done
 func (db *DB) SavePin(ctx context.Context, p replicate.PinRow, by string, giveBack bool) error {
 	return db.tx(ctx, "pin", func(tx *sql.Tx) error {
 		res, err := tx.ExecContext(ctx, `UPDATE pins SET status = ?, done_blocks = ?, done_bytes = ?, attempts = ?, failing = ?,
-				last_error = ?, due = ?, root = ?, sequence = ?, kept = ?, release = ?, policy = ?, fetching = ?, dropping = ?,
+				last_error = ?, due = ?, root = ?, sequence = ?, switched = ?, kept = ?, release = ?, policy = ?, fetching = ?, dropping = ?,
 				refused = ?, leased_until = CASE WHEN ? THEN 0 ELSE leased_until END, leased_by = CASE WHEN ? THEN '' ELSE leased_by END
 			WHERE id = ? AND leased_by = ? AND removed = 0`,
 			p.Status, p.Done.Blocks, p.Done.Bytes, p.Attempts, micros(p.Failing), p.LastError, micros(p.Due),
-			cidText(p.Root), int64(p.Sequence), cidsText(p.Kept), cidText(p.Release), cidText(p.Policy), cidText(p.Fetching),
+			cidText(p.Root), int64(p.Sequence), micros(p.Switched), cidsText(p.Kept), cidText(p.Release), cidText(p.Policy), cidText(p.Fetching),
 			cidsText(p.Dropping), cidText(p.Refused), giveBack, giveBack, p.ID, by)
 		if err := db.heldResult("pin", p.ID, res, err); err != nil {
 			return err
@@ -305,8 +305,7 @@ func (db *DB) PinsByTenant(ctx context.Context) (map[string][]string, error) {
 
 // FollowedNames implements replicate.PinStore.
 func (db *DB) FollowedNames(ctx context.Context) ([]naming.Name, error) {
-	scan := func(r scanner) (n naming.Name, err error) { return n, r.Scan(nameCol{&n}) }
-	return all(ctx, db, "names", scan, `SELECT DISTINCT follow FROM pins WHERE follow <> '' AND removed = 0 ORDER BY follow`)
+	return all(ctx, db, "names", scanName, `SELECT DISTINCT follow FROM pins WHERE follow <> '' AND removed = 0 ORDER BY follow`)
 }
 
 // AuditorPins implements replicate.PinStore.

@@ -53,7 +53,7 @@ func TestAPinComesBackAsItWasAddedAndAsItWasSaved(t *testing.T) {
 		t.Fatalf("leased %+v, %v\nwant %+v", got, err, r)
 	}
 	r.Status, r.Done, r.Attempts, r.Failing, r.LastError = replicate.Pinned, replicate.Count{Blocks: 1, Bytes: 2}, 3, start, "why"
-	r.Due, r.Root, r.Sequence = start.Add(time.Hour), namingtest.CID("r"), naming.MaxSequence
+	r.Due, r.Root, r.Sequence, r.Switched = start.Add(time.Hour), namingtest.CID("r"), naming.MaxSequence, start.Add(time.Minute)
 	r.Kept, r.Dropping = []cid.Cid{namingtest.CID("k1"), namingtest.CID("k2")}, []cid.Cid{namingtest.CID("d")}
 	r.Release, r.Policy, r.Fetching, r.Refused = namingtest.CID("rel"), namingtest.CID("pol"), namingtest.CID("f"), namingtest.CID("ref")
 	if err := db.SavePin(t.Context(), r, "me", false); err != nil {

@@ -49,16 +49,34 @@ type execer interface {
 
 // PutPublished writes down, in one step, what a publish has signed: the site's
 // row, its release and the record. A kill leaves all of it or nothing.
-// naming.ErrOlder, and nothing written, where a better record was accepted meanwhile.
+// naming.ErrOlder, and none of it written, where a better record was accepted meanwhile.
 func (db *DB) PutPublished(ctx context.Context, s Site, w ReleaseRow, r naming.Record) error {
-	return db.tx(ctx, "publish "+s.Alias, func(tx *sql.Tx) error {
-		if err := db.accept(ctx, tx, r); err != nil {
-			return err
-		}
+	return db.accepting(ctx, "publish "+s.Alias, r, func(tx *sql.Tx) error {
 		if err := db.putSite(ctx, tx, s); err != nil {
 			return err
 		}
 		return db.putRelease(ctx, tx, w)
+	})
+}
+
+// PutSigned is PutPublished for a record without a new release.
+func (db *DB) PutSigned(ctx context.Context, s Site, r naming.Record) error {
+	return db.accepting(ctx, "record of "+s.Alias, r, func(tx *sql.Tx) error { return db.putSite(ctx, tx, s) })
+}
+
+// RenameSite gives the alias to the site that has next, and archive to the one that has it now. Nothing where no site
+// has next: then it was done before.
+func (db *DB) RenameSite(ctx context.Context, alias, archive, next string) error {
+	return db.tx(ctx, "rename "+alias, func(tx *sql.Tx) error {
+		if found, err := exists(ctx, tx, `SELECT 1 FROM sites WHERE alias = ?`, next); err != nil || !found {
+			return db.fail("site "+next, err)
+		}
+		for _, step := range [][2]string{{archive, alias}, {alias, next}} {
+			if _, err := tx.ExecContext(ctx, `UPDATE sites SET alias = ? WHERE alias = ?`, step[0], step[1]); err != nil {
+				return db.fail("site "+step[1], err)
+			}
+		}
+		return nil
 	})
 }
 

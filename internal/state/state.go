@@ -1,8 +1,8 @@
 // Package state keeps what must outlive a process, in one SQLite file: sites,
-// releases, records with their floors, hosts, holdings, evidence, pins, tokens.
+// releases, records with their floors, names to be kept alive, hosts, holdings, evidence, pins, tokens.
 //
 // It promises that what a call wrote survives a crash of the process and of the
-// machine once the call has returned nil, that writes which depend on what is
+// machine once the call has returned nil (of the machine, not what [DB.NotePut] wrote), that writes which depend on what is
 // there are one atomic step (also between processes), and that a file which is damaged or newer
 // than the program is an error that says so, never an empty set. It never
 // decides anything: rules live with the packages whose interfaces it implements ([naming.Records],
@@ -19,6 +19,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
 
 	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
@@ -47,8 +50,15 @@ var migrations embed.FS
 // DB is one open state file. All methods may be called concurrently, and from
 // several processes on one file.
 type DB struct {
-	sql  *sql.DB
-	path string
+	sql   *sql.DB
+	quick *sql.DB // commits without waiting for the disk, for what may be lost in a power cut
+	path  string
+
+	now          func() time.Time
+	maxStrangers int
+
+	mu      sync.Mutex
+	touched map[naming.Name]time.Time // uses of records that are to be written down
 }
 
 var (
@@ -123,6 +133,9 @@ func create(ctx context.Context, path string) error {
 }
 
 func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil // folders can't be synced there
+	}
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
@@ -136,23 +149,37 @@ func open(ctx context.Context, path string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := url.Values{
-		"mode":    {"rw"},
-		"_txlock": {"immediate"},
-		"_pragma": {"busy_timeout(15000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"},
-	}
-	pool, err := sql.Open("sqlite", "file:"+(&url.URL{Path: abs}).EscapedPath()+"?"+q.Encode())
-	if err != nil {
+	db := &DB{path: path, now: time.Now, maxStrangers: maxStrangers}
+	if db.sql, err = pool(abs, "FULL", 8); err != nil {
 		return nil, err
 	}
-	pool.SetMaxOpenConns(8)
-	pool.SetMaxIdleConns(2)
-	db := &DB{sql: pool, path: path}
+	if db.quick, err = pool(abs, "NORMAL", 1); err != nil {
+		db.sql.Close()
+		return nil, err
+	}
 	if err := db.prepare(ctx); err != nil {
-		pool.Close()
+		db.quick.Close()
+		db.sql.Close()
 		return nil, err
 	}
 	return db, nil
+}
+
+// pool is at most max connections to the file. synchronous is when they wait for the disk: FULL at each commit,
+// NORMAL only where the file would be damaged otherwise.
+func pool(path, synchronous string, max int) (*sql.DB, error) {
+	q := url.Values{
+		"mode":    {"rw"},
+		"_txlock": {"immediate"},
+		"_pragma": {"busy_timeout(15000)", "journal_mode(WAL)", "synchronous(" + synchronous + ")", "foreign_keys(1)"},
+	}
+	p, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+q.Encode())
+	if err != nil {
+		return nil, err
+	}
+	p.SetMaxOpenConns(max)
+	p.SetMaxIdleConns(2)
+	return p, nil
 }
 
 // prepare checks the file and migrates it.
@@ -184,7 +211,7 @@ func (db *DB) prepare(ctx context.Context) error {
 			return fmt.Errorf("%s: %w: its schema is %d, this program knows %d", db.path, ErrNewer, have, want)
 		}
 		if have == want {
-			return nil
+			return db.readTargets(ctx)
 		}
 		if _, err := p.Up(ctx); err != nil && try == 3 {
 			return db.fail("migrate", err)
@@ -196,7 +223,10 @@ func (db *DB) prepare(ctx context.Context) error {
 func (db *DB) Path() string { return db.path }
 
 // Close lets go of the file.
-func (db *DB) Close() error { return db.sql.Close() }
+func (db *DB) Close() error {
+	db.saveTouched()
+	return errors.Join(db.quick.Close(), db.sql.Close())
+}
 
 // PutMeta keeps a small setting.
 func (db *DB) PutMeta(ctx context.Context, key, value string) error {

@@ -135,6 +135,7 @@ func RunRecords(t *testing.T, open func(t *testing.T) naming.Records) {
 			t.Fatalf("Best after a cancelled Accept: %v, want ErrNotFound", err)
 		}
 	})
+	runRecovery(t, open, end)
 }
 
 // RunDurable checks what outlives the process. open opens the Records kept in dir, empty at first, and close ends
@@ -145,10 +146,14 @@ func RunDurable(t *testing.T, open func(t *testing.T, dir string) (r naming.Reco
 	s := Signer(t, "a")
 	kept := withMetadata(t, s, end)
 	dead := Record(t, Signer(t, "b"), 40, "dead", time.Now().Add(-time.Hour))
+	committed := Committed(t, Signer(t, "c"), Recovery(t, "c"), 1, end)
+	forgotten := Committed(t, Signer(t, "d"), Recovery(t, "d"), 1, time.Now().Add(-time.Hour))
+	moved := Last(t, Signer(t, "e"), Recovery(t, "e"), Signer(t, "f").Name())
 
 	r, closeIt := open(t, dir)
-	accept(t, r, kept)
-	accept(t, r, dead)
+	for _, rec := range []naming.Record{kept, dead, committed, forgotten, moved} {
+		accept(t, r, rec)
+	}
 	closeIt()
 
 	r, closeIt = open(t, dir)
@@ -157,6 +162,16 @@ func RunDurable(t *testing.T, open func(t *testing.T, dir string) (r naming.Reco
 	wantOlder(t, r, Record(t, s, kept.Sequence()-1, "older", end), kept.Sequence())
 	wantBest(t, r, dead)
 	wantOlder(t, r, Record(t, Signer(t, "b"), 39, "alive", end), 40)
+	for _, theft := range thefts(t, Signer(t, "c"), end) {
+		wantBreach(t, r, theft)
+	}
+	for _, theft := range thefts(t, Signer(t, "d"), end) {
+		wantBreach(t, r, theft)
+	}
+	wantOlder(t, r, Committed(t, Signer(t, "e"), Recovery(t, "e"), naming.MaxSequence-1, end), naming.MaxSequence)
+	for _, rec := range []naming.Record{committed, forgotten, moved} {
+		wantBest(t, r, rec)
+	}
 }
 
 // testConverge feeds two publishers' records of one sequence in every order: all stores must end with the same.
