@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -61,10 +62,34 @@ func (n *Node) connect(ctx context.Context, ai peer.AddrInfo) error {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.ConnectTimeout)
 	defer cancel()
 	if err := n.host.Connect(ctx, ai); err != nil {
-		return fmt.Errorf("connect to %s: %w", ai.ID, err)
+		return &dialError{ai.ID, err}
 	}
 	return nil
 }
+
+// dialError says in one line why a peer could not be reached: the swarm says it in several.
+type dialError struct {
+	peer peer.ID
+	err  error
+}
+
+func (e *dialError) Error() string {
+	var dial *swarm.DialError
+	if !errors.As(e.err, &dial) || len(dial.DialErrors) == 0 {
+		return fmt.Sprintf("connect to %s: %v", e.peer, e.err)
+	}
+	var causes []string
+	for _, te := range dial.DialErrors {
+		causes = append(causes, te.Cause.Error())
+	}
+	if dial.Skipped > 0 {
+		causes = append(causes, fmt.Sprintf("and %d addresses more", dial.Skipped))
+	}
+	return fmt.Sprintf("connect to %s: %s", e.peer, strings.Join(causes, "; "))
+}
+
+// Unwrap is the swarm's own error.
+func (e *dialError) Unwrap() error { return e.err }
 
 // Trust adds peers that the operator named to those that Serve keeps connected. Their
 // exact addresses may be dialled even when they are private.

@@ -180,13 +180,17 @@ func (d dhtNames) Fetch(ctx context.Context, name naming.Name) ([]byte, error) {
 	return nil, fmt.Errorf("dht: %w", err)
 }
 
-// Put implements naming.Sink. It succeeds when at least one other node was told.
+// Put implements naming.Sink. It succeeds when at least one other node was told. ErrOlder only where this node itself
+// keeps a better record for the DHT: what others make of theirs they don't say.
 func (d dhtNames) Put(ctx context.Context, r naming.Record) error {
 	waitForPeers(ctx, d.dht, time.Second)
 	qctx, heard := countResponses(ctx)
 	err := d.dht.PutValue(qctx, string(r.Name().RoutingKey()), r.Bytes())
 	answers := heard()
 	if err != nil {
+		if older := d.better(ctx, r); older != nil {
+			err = older
+		}
 		return fmt.Errorf("dht: %w", err)
 	}
 	if err := ctx.Err(); err != nil {
@@ -196,6 +200,20 @@ func (d dhtNames) Put(ctx context.Context, r naming.Record) error {
 		return errors.New("dht: nobody answered")
 	}
 	return nil
+}
+
+// better is an OlderError where the DHT has a better record than r, which it
+// asks for: a refused put has no sentinel of its own.
+func (d dhtNames) better(ctx context.Context, r naming.Record) error {
+	raw, err := d.Fetch(ctx, r.Name())
+	if err != nil {
+		return nil
+	}
+	held, err := naming.OpenStored(r.Name(), raw)
+	if err != nil || held.Compare(r) <= 0 {
+		return nil
+	}
+	return &naming.OlderError{Name: r.Name(), Offered: r.Sequence(), Floor: held.Sequence()}
 }
 
 // countResponses counts the peers that answer a query made under the

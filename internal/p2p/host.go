@@ -121,6 +121,10 @@ func resourceManager() (network.ResourceManager, error) {
 	limits.AddProtocolPeerLimit(httpProtocol,
 		rcmgr.BaseLimit{Streams: 64, StreamsInbound: 64, StreamsOutbound: 64, Memory: 32 << 20},
 		rcmgr.BaseLimitIncrease{})
+	// A peer has one stream of names each way, and for a moment the one that it replaces.
+	limits.AddProtocolPeerLimit(NamesProtocol,
+		rcmgr.BaseLimit{Streams: 8, StreamsInbound: 4, StreamsOutbound: 4, Memory: 4 << 20},
+		rcmgr.BaseLimitIncrease{})
 	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.Scale(hostMemory, hostFiles)))
 }
 

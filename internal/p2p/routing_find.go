@@ -58,12 +58,15 @@ func (h *routingHandler) answer(w http.ResponseWriter, r *http.Request, field st
 		http.Error(w, "only "+jsonType+" and "+ndjsonType+" are served here", http.StatusNotAcceptable)
 		return
 	}
+	if err := h.remotes.mayLookUp(remoteOf(r)); err != nil {
+		h.refuse(w, err)
+		return
+	}
 	select {
 	case h.lookups <- struct{}{}:
 		defer func() { <-h.lookups }()
 	default:
-		w.Header().Set("Retry-After", "5")
-		http.Error(w, "too many searches at once", http.StatusTooManyRequests)
+		h.refuse(w, errBusy)
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), findTimeout)
