@@ -113,7 +113,7 @@ func SignHostDescription(d HostDescription, key crypto.PrivKey) ([]byte, error) 
 
 // ParseHostDescription reads and checks what HostPath served. Errors:
 // merkle.ErrMalformed, ErrSignature (a kind of it), merkle.ErrUnsupported for a version or
-// critical field that is not known here. A time more than 24 h from now is malformed.
+// critical field that is not known here. A time more than 24 h from now is ErrClock, too.
 func ParseHostDescription(raw []byte, now time.Time) (HostDescription, error) {
 	d, err := parseHost(raw, now)
 	if err != nil {
@@ -157,8 +157,8 @@ func parseHost(raw []byte, now time.Time) (HostDescription, error) {
 		return d, fmt.Errorf("%w: %v", merkle.ErrMalformed, err)
 	}
 	if now.Sub(d.Time).Abs() > maxHostAge {
-		return d, fmt.Errorf("%w: it was made at %s, more than %v from %s here", merkle.ErrMalformed,
-			d.Time.UTC().Format(time.RFC3339), maxHostAge, now.UTC().Format(time.RFC3339))
+		return d, fmt.Errorf("%w: %w: the host's says %s, the one here %s", merkle.ErrMalformed, ErrClock,
+			d.Time.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	d.Time = d.Time.UTC()
 	return d, nil

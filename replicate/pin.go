@@ -55,7 +55,8 @@ const (
 	InfoLastError  = "last_error"
 	InfoNextTry    = "next_try"
 	InfoKept       = "kept"
-	InfoBytes      = "bytes" // of blocks that the pin keeps, each once
+	InfoBytes      = "bytes"    // of blocks that the pin keeps, each once
+	InfoNamePut    = "name_put" // when this host last put the name's record into routing
 )
 
 // Limits of a pin; see the specification and docs/formats.md.

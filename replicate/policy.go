@@ -23,6 +23,7 @@ import (
 const (
 	MaxCopies       = 64
 	MaxAvailability = 1_000_000 // millionths: always
+	MaxGrace        = 365 * 24 * time.Hour
 	MaxRoster       = 64
 
 	maxAddrs     = 16
@@ -42,13 +43,14 @@ const LabelOperator = "operator"
 // Policy is what an author wants for one site; see docs/formats.md. It names
 // neither root nor release, so that one policy serves many releases.
 type Policy struct {
-	Copies       int       // wanted proved copies, 0..64
-	Availability int       // target in millionths, 999900 is 99.99 %; 0: none
-	Keep         int       // releases whose roots holders keep, 1..64; 0 is written as DefaultKeep
-	MaxBytes     int64     // unique bytes over the kept roots that a holder may spend; 0: no limit
-	Expires      time.Time // whole seconds; after it hosts follow the policy no longer; required
-	Roster       []Member  // at most 64, in the order of takeover
-	Crit         []string  // fields that a reader must understand or refuse
+	Copies       int           // wanted proved copies, 0..64
+	Availability int           // target in millionths, 999900 is 99.99 %; 0: none
+	Keep         int           // releases whose roots holders keep, 1..64; 0 is written as DefaultKeep
+	Grace        time.Duration // whole seconds for which the root before the current one stays after a switch, however few are kept; at most MaxGrace
+	MaxBytes     int64         // unique bytes over the kept roots that a holder may spend; 0: no limit
+	Expires      time.Time     // whole seconds; after it hosts follow the policy no longer; required
+	Roster       []Member      // at most 64, in the order of takeover
+	Crit         []string      // fields that a reader must understand or refuse
 }
 
 // Member is a host in a policy's roster, as the author knows it.
@@ -88,7 +90,7 @@ func (m Member) AddrInfo() (peer.AddrInfo, error) {
 	return info, nil
 }
 
-var policyFields = []string{"version", "copies", "availability", "keep", "maxBytes", "expires", "roster", "crit"}
+var policyFields = []string{"version", "copies", "availability", "keep", "grace", "maxBytes", "expires", "roster", "crit"}
 
 // policyPrefix is how a policy's block is named.
 var policyPrefix = cid.Prefix{Version: 1, Codec: cid.DagCBOR, MhType: mh.SHA2_256, MhLength: 32}
@@ -107,6 +109,7 @@ func EncodePolicy(p Policy) (blockstore.Block, error) {
 		qp.MapEntry(m, "copies", qp.Int(int64(p.Copies)))
 		qp.MapEntry(m, "availability", qp.Int(int64(p.Availability)))
 		qp.MapEntry(m, "keep", qp.Int(int64(p.Keep)))
+		qp.MapEntry(m, "grace", qp.Int(int64(p.Grace/time.Second)))
 		qp.MapEntry(m, "maxBytes", qp.Int(p.MaxBytes))
 		qp.MapEntry(m, "expires", qp.Int(p.Expires.Unix()))
 		qp.MapEntry(m, "roster", qp.List(int64(len(p.Roster)), func(l datamodel.ListAssembler) {
@@ -171,6 +174,7 @@ func decodePolicy(b blockstore.Block) (Policy, error) {
 		Copies:       int(r.integer("copies", 0, MaxCopies)),
 		Availability: int(r.integer("availability", 0, MaxAvailability)),
 		Keep:         int(r.integer("keep", 1, MaxKeep)),
+		Grace:        time.Duration(r.integer("grace", 0, int64(MaxGrace/time.Second))) * time.Second,
 		MaxBytes:     r.integer("maxBytes", 0, 1<<63-1),
 		Expires:      time.Unix(r.integer("expires", 0, maxUnix), 0).UTC(),
 		Crit:         r.texts("crit", maxCrit, maxName),
@@ -243,6 +247,8 @@ func checkPolicy(p Policy) error {
 		return fmt.Errorf("availability %d is not within 0..%d millionths", p.Availability, MaxAvailability)
 	case p.Keep < 1 || p.Keep > MaxKeep:
 		return fmt.Errorf("keep %d is not within 1..%d", p.Keep, MaxKeep)
+	case p.Grace < 0 || p.Grace > MaxGrace || p.Grace%time.Second != 0:
+		return fmt.Errorf("a grace of %s is not whole seconds within 0..%s", p.Grace, MaxGrace)
 	case p.MaxBytes < 0:
 		return fmt.Errorf("maxBytes %d is negative", p.MaxBytes)
 	case p.Expires.Unix() < 0 || p.Expires.Unix() > maxUnix:

@@ -67,6 +67,9 @@ func TestAPolicyThatBreaksALimitIsNotWritten(t *testing.T) {
 		"copies -1":           func(p *Policy) { p.Copies = -1 },
 		"availability over 1": func(p *Policy) { p.Availability = 1_000_001 },
 		"keep 65":             func(p *Policy) { p.Keep = 65 },
+		"grace below zero":    func(p *Policy) { p.Grace = -time.Second },
+		"grace over a year":   func(p *Policy) { p.Grace = MaxGrace + time.Second },
+		"grace of a split":    func(p *Policy) { p.Grace = 1500 * time.Millisecond },
 		"negative bytes":      func(p *Policy) { p.MaxBytes = -1 },
 		"no expiry":           func(p *Policy) { p.Expires = time.Time{} },
 		"year 10000":          func(p *Policy) { p.Expires = time.Unix(maxUnix+1, 0) },
@@ -157,6 +160,9 @@ func TestPoliciesOfLaterVersionsAreRefusedOrReadAsTheyAskFor(t *testing.T) {
 		"version 2":      {func(m map[string]qp.Assemble) { m["version"] = qp.Int(2) }, merkle.ErrUnsupported},
 		"version text":   {func(m map[string]qp.Assemble) { m["version"] = qp.String("1") }, merkle.ErrMalformed},
 		"keep 0":         {func(m map[string]qp.Assemble) { m["keep"] = qp.Int(0) }, merkle.ErrMalformed},
+		"grace negative": {func(m map[string]qp.Assemble) { m["grace"] = qp.Int(-1) }, merkle.ErrMalformed},
+		"grace too long": {func(m map[string]qp.Assemble) { m["grace"] = qp.Int(31536001) }, merkle.ErrMalformed},
+		"no grace":       {func(m map[string]qp.Assemble) { delete(m, "grace") }, merkle.ErrMalformed},
 		"no crit":        {func(m map[string]qp.Assemble) { delete(m, "crit") }, merkle.ErrMalformed},
 		"copies a float": {func(m map[string]qp.Assemble) { m["copies"] = qp.Float(3) }, merkle.ErrMalformed},
 		"roster a map":   {func(m map[string]qp.Assemble) { m["roster"] = m["version"] }, merkle.ErrMalformed},
@@ -179,7 +185,7 @@ func TestPoliciesOfLaterVersionsAreRefusedOrReadAsTheyAskFor(t *testing.T) {
 func policyMap(t *testing.T, change func(m map[string]qp.Assemble)) []byte {
 	t.Helper()
 	m := map[string]qp.Assemble{
-		"version": qp.Int(1), "copies": qp.Int(3), "availability": qp.Int(0), "keep": qp.Int(2),
+		"version": qp.Int(1), "copies": qp.Int(3), "availability": qp.Int(0), "keep": qp.Int(2), "grace": qp.Int(60),
 		"maxBytes": qp.Int(0), "expires": qp.Int(testTime.Unix()), "roster": listOf(), "crit": listOf(),
 	}
 	change(m)

@@ -28,6 +28,8 @@ var (
 	ErrQuota        = errors.New("quota exceeded")
 	ErrUnavailable  = errors.New("host unavailable")
 	ErrTooFewHosts  = errors.New("too few hosts")
+	// ErrClock says that two machines' clocks are more than a day apart.
+	ErrClock = errors.New("the clocks are more than a day apart")
 )
 
 // Count is a number of blocks and their bytes; the name that internal/state

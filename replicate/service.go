@@ -44,6 +44,8 @@ type ServiceConfig struct {
 	TenantAddrs func(origins []string) ([]peer.AddrInfo, error)
 	// Delegates is this host's addresses, for a pin's status. May be nil.
 	Delegates func() []string
+	// NamePut is when this host last put a name's record into routing, zero for never; for a pin's status. May be nil.
+	NamePut func(ctx context.Context, n naming.Name) time.Time
 
 	MaxPinBytes    int64         // unique bytes of one pin; 0: no limit
 	Workers        int           // fetches of new pins at once; four times as many names are followed at once; 0: 4
@@ -54,6 +56,10 @@ type ServiceConfig struct {
 	// OnPinned is called after a row has become pinned, or a name pin has
 	// switched to a new root. May be nil. It must return soon.
 	OnPinned func(ctx context.Context, row PinRow)
+
+	// OnTakenBack is called after a root was released that its site's policy takes back at once: nobody is to have it
+	// any more. May be nil. It must return soon.
+	OnTakenBack func()
 
 	Now func() time.Time // nil: time.Now
 	Log *slog.Logger     // nil: discards
@@ -311,6 +317,11 @@ func (s *Service) statusAndUsage(ctx context.Context, row PinRow) (PinStatus, er
 	u, err := s.cfg.Blocks.Usage(ctx, Owner(row.ID))
 	if err == nil && u.Roots > 0 {
 		st.Info[InfoBytes] = strconv.FormatInt(u.Bytes, 10)
+	}
+	if terms, terr := row.Pin.Terms(); terr == nil && !terms.Follow.IsZero() && s.cfg.NamePut != nil {
+		if at := s.cfg.NamePut(ctx, terms.Follow); !at.IsZero() {
+			st.Info[InfoNamePut] = at.UTC().Format(time.RFC3339)
+		}
 	}
 	return st, err
 }

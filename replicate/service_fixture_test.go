@@ -130,7 +130,7 @@ func (emptyNetwork) Fetch(context.Context, naming.Name) ([]byte, error) {
 func newResolver(records naming.Records) *naming.Resolver {
 	return naming.NewResolver(naming.ResolverConfig{
 		Records: records,
-		Sources: func() []naming.Source { return []naming.Source{emptyNetwork{}} },
+		Sources: func(naming.Name) []naming.Source { return []naming.Source{emptyNetwork{}} },
 	})
 }
 

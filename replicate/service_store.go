@@ -35,6 +35,7 @@ type PinRow struct {
 	// Of a name pin:
 	Root     cid.Cid   // the name's current root, held whole
 	Sequence uint64    // of the record that named it
+	Switched time.Time // when Root became the current one; zero where that is not known
 	Kept     []cid.Cid // the roots held, newest first; of a snapshot its CID
 	Release  cid.Cid   // small blocks that the record names, where held
 	Policy   cid.Cid

@@ -222,9 +222,10 @@ func TestADeletedPinIsNotFetchedToItsEnd(t *testing.T) {
 		n, err := h.blocks.Size(t.Context())
 		return err == nil && n == 0
 	})
-	if _, err := h.db.LeasePin(t.Context(), id, replicate.Lease{By: "x", Now: time.Now()}); !errors.Is(err, replicate.ErrNotFound) {
-		t.Fatalf("the row is still there: %v", err)
-	}
+	waitFor(t, "the row to go", func() bool {
+		_, err := h.db.LeasePin(t.Context(), id, replicate.Lease{By: "x", Now: time.Now()})
+		return errors.Is(err, replicate.ErrNotFound)
+	})
 }
 
 func waitFor(t *testing.T, what string, done func() bool) {

@@ -3,17 +3,11 @@ package replicate
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/ipfs/go-cid"
-	"github.com/libp2p/go-libp2p/core/peer"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/merkle"
 	"github.com/holdfast-sites/holdfast/naming"
 )
@@ -23,16 +17,10 @@ const (
 	beatTime    = 2 * time.Second  // how often progress is written
 	syncTime    = 10 * time.Second // how much of a fetch a kill may cost
 	longestWait = time.Minute      // how often a loop looks without being told
-	firstRetry  = time.Second
-	longestTry  = 10 * time.Minute
-	lastErrors  = 1000 // bytes of a last_error
 	lastWrites  = 10 * time.Second
 )
 
-var (
-	errRemoved = errors.New("the pin was removed")
-	errStalled = errors.New("nothing came")
-)
+var errRemoved = errors.New("the pin was removed")
 
 // job is one row in this process's hands.
 type job struct {
@@ -256,175 +244,10 @@ func (s *Service) erase(ctx context.Context, row PinRow) error {
 			return err
 		}
 	}
+	if terms, err := row.Pin.Terms(); err == nil && !terms.Follow.IsZero() {
+		s.takenBack(s.keeping(ctx, row, terms))
+	}
 	return s.cfg.Pins.ForgetPin(ctx, row.ID, s.cfg.Identity)
-}
-
-// fetchNew makes a pin's CID present and keeps it. The error is one that kept
-// the row from being written.
-func (s *Service) fetchNew(ctx context.Context, j *job, row PinRow, terms PinTerms) error {
-	if row.Status == Queued {
-		row.Status = Pinning
-		if err := s.save(ctx, row, false); err != nil {
-			return err
-		}
-	}
-	root := row.Pin.CID
-	n, err := s.hold(ctx, j, row, root, s.limit(terms))
-	if err != nil {
-		return s.failed(ctx, row, err)
-	}
-	row.Status, row.Done, row.Kept = Pinned, n, []cid.Cid{root}
-	row.Attempts, row.Failing, row.LastError, row.Due = 0, time.Time{}, "", time.Time{}
-	if !terms.Follow.IsZero() && s.cfg.Names != nil {
-		row.Due = s.cfg.Now()
-	}
-	if err := s.save(ctx, row, true); err != nil {
-		return err
-	}
-	s.endSession(row.ID)
-	s.log.Info("pinned", "id", row.ID, "cid", root, "bytes", n.Bytes)
-	s.onPinned(ctx, row)
-	return nil
-}
-
-// hold makes everything under root present and keeps it under the pin's owner. The job may be nil.
-func (s *Service) hold(ctx context.Context, j *job, row PinRow, root cid.Cid, limit int64) (merkle.Count, error) {
-	sess, err := s.session(ctx, row.ID)
-	if err != nil {
-		return merkle.Count{}, err
-	}
-	cids, n, err := s.gather(ctx, j, sess, row, root, limit)
-	if err != nil {
-		return n, err
-	}
-	return n, sess.Keep(ctx, Owner(row.ID), root, slices.Values(cids))
-}
-
-// failed notes why a new pin is not there yet, and when it is tried again.
-func (s *Service) failed(ctx context.Context, row PinRow, why error) error {
-	if ctx.Err() != nil {
-		return why
-	}
-	now := s.cfg.Now()
-	if row.Attempts == 0 {
-		row.Failing = now
-	}
-	row.Attempts++
-	row.LastError = errorText(why)
-	row.Done = s.progress(row)
-	if permanent(why) || now.Sub(row.Failing) >= s.cfg.GiveUpAfter {
-		row.Status, row.Due = Failed, time.Time{}
-	} else {
-		row.Due = now.Add(backoff(row.Attempts))
-	}
-	s.log.Warn("pin failed", "id", row.ID, "cid", row.Pin.CID, "attempt", row.Attempts, "final", row.Status == Failed, "err", why)
-	if err := s.save(ctx, row, true); err != nil {
-		return err
-	}
-	if row.Status == Failed {
-		s.endSession(row.ID) // the space comes back with the next collection
-	}
-	return nil
-}
-
-// permanent tells whether trying again can't help.
-func permanent(err error) bool {
-	for _, e := range []error{merkle.ErrLimit, merkle.ErrMalformed, merkle.ErrUnsupported, blockstore.ErrRefused, ErrQuota} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
-}
-
-func backoff(attempts int) time.Duration {
-	d := longestTry
-	if attempts < 11 {
-		d = min(firstRetry<<(attempts-1), longestTry)
-	}
-	return jittered(d)
-}
-
-func errorText(err error) string {
-	t := strings.ToValidUTF8(err.Error(), "\uFFFD")
-	if len(t) > lastErrors {
-		t = strings.ToValidUTF8(t[:lastErrors], "") + "…"
-	}
-	return t
-}
-
-// gather makes everything under root present and shielded, and counts it: at
-// once where somebody here keeps it already, else through the fetcher. The job
-// is for progress, and may be nil.
-func (s *Service) gather(ctx context.Context, j *job, sess blockstore.Session, row PinRow, root cid.Cid, limit int64) ([]cid.Cid, merkle.Count, error) {
-	cids, err := s.present(ctx, sess, root)
-	if err != nil {
-		return nil, merkle.Count{}, err
-	}
-	if cids == nil {
-		if cids, err = s.fetch(ctx, j, sess, row, root, merkle.Limits{MaxBytes: limit}); err != nil {
-			return nil, merkle.Count{}, err
-		}
-	}
-	n, err := s.measure(ctx, make(map[string]struct{}, len(cids)), cids)
-	if err == nil && limit > 0 && n.Bytes > limit {
-		err = fmt.Errorf("%s: %w: %d bytes are more than %d", root, merkle.ErrLimit, n.Bytes, limit)
-	}
-	return cids, n, err
-}
-
-const statBatch = 4096 // CIDs of one question to the block store
-
-// present shields what is kept under root by anybody. nil where nobody keeps
-// it, or where it went meanwhile.
-func (s *Service) present(ctx context.Context, sess blockstore.Session, root cid.Cid) ([]cid.Cid, error) {
-	cids, err := s.keptCIDs(ctx, root)
-	if err != nil {
-		return nil, err
-	}
-	for batch := range slices.Chunk(cids, statBatch) {
-		infos, err := sess.Shield(ctx, batch)
-		if err != nil {
-			return nil, err
-		}
-		if slices.ContainsFunc(infos, func(i blockstore.Info) bool { return !i.Present }) {
-			return nil, nil
-		}
-	}
-	return cids, nil
-}
-
-// fetch is the fetcher with the pin's sources, progress, and an end to waiting
-// for somebody who sends nothing.
-func (s *Service) fetch(ctx context.Context, j *job, sess blockstore.Session, row PinRow, root cid.Cid, limits merkle.Limits) ([]cid.Cid, error) {
-	var from []peer.AddrInfo
-	if s.cfg.TenantAddrs != nil && len(row.Pin.Origins) > 0 {
-		var err error
-		if from, err = s.cfg.TenantAddrs(row.Pin.Origins); err != nil {
-			s.log.Warn("origins are not used", "id", row.ID, "err", err)
-		}
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stall := time.AfterFunc(s.cfg.StallAfter, func() { cancel(errStalled) })
-	defer stall.Stop()
-	var last merkle.Count
-	cids, err := s.cfg.Fetcher.Fetch(ctx, sess, []cid.Cid{root}, from, limits, func(n merkle.Count) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if n == last {
-			return
-		}
-		last = n
-		if j != nil {
-			j.done = n
-		}
-		stall.Reset(s.cfg.StallAfter)
-	})
-	if err != nil && errors.Is(context.Cause(ctx), errStalled) {
-		return nil, fmt.Errorf("%s: %w: %w for %v", root, blockstore.ErrUnavailable, errStalled, s.cfg.StallAfter)
-	}
-	return cids, err
 }
 
 // progress is what the job in hand has done.
@@ -437,14 +260,6 @@ func (s *Service) progress(row PinRow) merkle.Count {
 	return row.Done
 }
 
-// limit is how many unique bytes a pin may take; 0: any number.
-func (s *Service) limit(t PinTerms) int64 {
-	if t.MaxBytes > 0 && (s.cfg.MaxPinBytes <= 0 || t.MaxBytes < s.cfg.MaxPinBytes) {
-		return t.MaxBytes
-	}
-	return s.cfg.MaxPinBytes
-}
-
 func (s *Service) save(ctx context.Context, row PinRow, giveBack bool) error {
 	return s.cfg.Pins.SavePin(ctx, row, s.cfg.Identity, giveBack)
 }
@@ -452,49 +267,5 @@ func (s *Service) save(ctx context.Context, row PinRow, giveBack bool) error {
 func (s *Service) onPinned(ctx context.Context, row PinRow) {
 	if s.cfg.OnPinned != nil {
 		s.cfg.OnPinned(ctx, row)
-	}
-}
-
-// session is the pin's add session, which stays open between tries, so that
-// what has come is not collected meanwhile.
-func (s *Service) session(ctx context.Context, id string) (blockstore.Session, error) {
-	s.mu.Lock()
-	sess := s.sessions[id]
-	s.mu.Unlock()
-	if sess != nil {
-		return sess, nil
-	}
-	sess, err := s.cfg.Blocks.Begin(ctx, Owner(id))
-	if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	s.sessions[id] = sess
-	s.mu.Unlock()
-	return sess, nil
-}
-
-func (s *Service) endSession(id string) {
-	s.mu.Lock()
-	sess := s.sessions[id]
-	delete(s.sessions, id)
-	s.mu.Unlock()
-	if sess == nil {
-		return
-	}
-	if err := sess.Close(); err != nil {
-		s.log.Error("block store", "err", err)
-	}
-}
-
-func (s *Service) closeSessions() {
-	s.mu.Lock()
-	ids := make([]string, 0, len(s.sessions))
-	for id := range s.sessions {
-		ids = append(ids, id)
-	}
-	s.mu.Unlock()
-	for _, id := range ids {
-		s.endSession(id)
 	}
 }

@@ -53,6 +53,11 @@ func (c *Caretaker) collectNowAndThen(ctx context.Context) {
 	for look := 1; ; look++ {
 		select {
 		case <-t.C:
+		case <-c.soon:
+			if !c.collectAtOnce(ctx) {
+				return
+			}
+			continue
 		case <-ctx.Done():
 			return
 		}
@@ -63,6 +68,34 @@ func (c *Caretaker) collectNowAndThen(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			c.log.Error("collect what nobody keeps", "err", err)
 		}
+	}
+}
+
+// CollectSoon has Serve collect at once: something was released that nobody is to have any more. Whoever asks often
+// makes it wait, so that a collection never takes more than a twentieth of the time.
+func (c *Caretaker) CollectSoon() {
+	select {
+	case c.soon <- struct{}{}:
+	default:
+	}
+}
+
+// pauseFactor is how many times as long as a collection took the next one waits, if only somebody asks for it.
+const pauseFactor = 20
+
+// collectAtOnce collects, and then pauses. It tells whether Serve goes on.
+func (c *Caretaker) collectAtOnce(ctx context.Context) bool {
+	began := time.Now()
+	if err := c.collectNow(ctx); err != nil && ctx.Err() == nil {
+		c.log.Error("collect what nobody keeps", "err", err)
+	}
+	pause := time.NewTimer(pauseFactor * time.Since(began))
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

@@ -69,6 +69,7 @@ type Caretaker struct {
 	log    *slog.Logger
 	slots  chan struct{} // one for each block that is on its way
 	notice chan struct{} // a read has met damage
+	soon   chan struct{} // something is to be given back without waiting for the timer
 
 	mu      sync.Mutex
 	flights map[string]*flight // by multihash: blocks on their way
@@ -99,7 +100,7 @@ func New(cfg Config) *Caretaker {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Caretaker{
-		cfg: cfg, log: cfg.Log, slots: make(chan struct{}, atOnce), notice: make(chan struct{}, 1),
+		cfg: cfg, log: cfg.Log, slots: make(chan struct{}, atOnce), notice: make(chan struct{}, 1), soon: make(chan struct{}, 1),
 		flights: map[string]*flight{}, vain: map[string]vainTry{},
 	}
 }
