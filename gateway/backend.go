@@ -34,7 +34,6 @@ type backend struct {
 	now   func() time.Time
 	// nameTime is how long names may take, in part of the time to the first byte.
 	nameTime time.Duration
-	fresh    freshness
 }
 
 var (
@@ -116,16 +115,13 @@ func (b *backend) resolveName(ctx context.Context, id string) (root cid.Cid, bas
 		return cid.Undef, "", 0, b.fail(ctx, StepName, fmt.Errorf("%w: %q", naming.ErrInvalidName, id))
 	}
 	traceOf(ctx).set(func(t *trace) { t.domain = id })
-	value, err := b.dns.Resolve(ctx, id)
-	if errors.Is(err, naming.ErrInvalidName) {
-		err = errors.Join(errMalformedName, err)
-	}
+	value, dnsTTL, err := b.dns.Resolve(ctx, id)
 	if err != nil {
-		return cid.Undef, "", 0, b.fail(ctx, StepName, fmt.Errorf("DNSLink of %s: %w", id, err))
+		return cid.Undef, "", 0, b.fail(ctx, StepName, err)
 	}
 	p, err := boxopath.NewPath(value)
 	if err != nil || p.Namespace() == boxopath.IPLDNamespace {
-		return cid.Undef, "", 0, b.fail(ctx, StepName, fmt.Errorf("DNSLink of %s: %w: %.100q", id, errMalformedName, value))
+		return cid.Undef, "", 0, b.fail(ctx, StepName, fmt.Errorf("DNSLink of %s: %w: %.100q", id, naming.ErrDNSLink, value))
 	}
 	segments := p.Segments()
 	if len(segments) > 2 {
@@ -141,13 +137,6 @@ func (b *backend) resolveName(ctx context.Context, id string) (root cid.Cid, bas
 	root, nameTTL, err := b.follow(ctx, n)
 	return root, base, min(dnsTTL, nameTTL), err
 }
-
-// dnsTTL is for how long what a domain points at is kept: DNS has a TTL, and
-// Go's resolver does not tell it.
-const dnsTTL = time.Minute
-
-// errMalformedName says that what a domain points at is no content path.
-var errMalformedName = errors.New("malformed DNSLink")
 
 func (b *backend) follow(ctx context.Context, n naming.Name) (cid.Cid, time.Duration, error) {
 	t := traceOf(ctx)
@@ -165,7 +154,7 @@ func (b *backend) follow(ctx context.Context, n naming.Name) (cid.Cid, time.Dura
 	if err != nil {
 		return cid.Undef, 0, b.fail(ctx, StepRecord, err)
 	}
-	return root, b.fresh.chainTTL(chain, b.now()), nil
+	return root, chainTTL(chain, b.now()), nil
 }
 
 // fail notes the cause in the trace; what boxo gets is only text.

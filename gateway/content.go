@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	boxogw "github.com/ipfs/boxo/gateway"
 	"github.com/ipfs/go-cid"
@@ -22,6 +23,7 @@ type content struct {
 	blocks  blockstore.Getter
 	backend *backend
 	boxo    http.Handler
+	grace   grace
 }
 
 // newContent puts boxo's handler together. Its own time limit, request limit,
@@ -39,6 +41,7 @@ func newContent(cfg Config, hosts map[string]HostConfig, trustless bool) (*conte
 	return &content{
 		blocks:  g,
 		backend: b,
+		grace:   grace{earlier: cfg.Earlier, now: time.Now},
 		boxo: boxogw.NewHandler(boxogw.Config{
 			DeserializedResponses: !trustless,
 			NoDNSLink:             true,

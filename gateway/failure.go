@@ -115,7 +115,7 @@ func classify(ctx context.Context, err error) (Kind, int) {
 	case errors.Is(err, blockstore.ErrCorrupt), errors.Is(err, naming.ErrInvalidRecord), errors.Is(err, naming.ErrOlder):
 		return KindUntrusted, http.StatusBadGateway
 	case errors.Is(err, blockstore.ErrRefused), errors.Is(err, merkle.ErrMalformed), errors.Is(err, merkle.ErrLimit),
-		errors.Is(err, merkle.ErrUnsupported), errors.Is(err, errMalformedName):
+		errors.Is(err, merkle.ErrUnsupported), errors.Is(err, naming.ErrDNSLink):
 		return KindMalformed, http.StatusUnprocessableEntity
 	case errors.Is(err, naming.ErrInvalidName):
 		return KindBadRequest, http.StatusBadRequest

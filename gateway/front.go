@@ -123,7 +123,7 @@ func (g *gateway) domainOf(x *transaction, h host, p place) string {
 	if p.kind != placeUnknown || g.cfg.DNSLinks == nil || h.name == "" || !strings.Contains(h.name, ".") {
 		return ""
 	}
-	_, err := g.cfg.DNSLinks.Resolve(x.ctx, h.name)
+	_, _, err := g.cfg.DNSLinks.Resolve(x.ctx, h.name)
 	ns, _, _ := splitNamespace(x.r.URL.Path)
 	if errors.Is(err, naming.ErrNotFound) || err != nil && ns != "" {
 		return ""

@@ -42,9 +42,9 @@ type Names interface {
 
 // DNSLinks looks up what a domain points at. It is satisfied by *naming.DNSLink.
 type DNSLinks interface {
-	// Resolve returns "/ipfs/<cid>[/path]" or "/ipns/<name>[/path]".
-	// naming.ErrNotFound where the domain has no DNSLink.
-	Resolve(ctx context.Context, domain string) (string, error)
+	// Resolve returns "/ipfs/<cid>[/path]" or "/ipns/<name>[/path]", and for how
+	// long it may be kept. naming.ErrNotFound where the domain has no DNSLink.
+	Resolve(ctx context.Context, domain string) (path string, ttl time.Duration, err error)
 }
 
 var (
@@ -60,6 +60,14 @@ type SiteInfo interface {
 	Holders(ctx context.Context, n naming.Name) []string
 	// Sites lists the sites that the landing page on localhost shows.
 	Sites(ctx context.Context) []Site
+}
+
+// Earlier knows what sites showed before.
+type Earlier interface {
+	// Before is the root that the name led to until it led to now, and the time
+	// until which pages that were made of it may still ask for their parts. Not ok where
+	// there is none, or it was taken back. It answers soon, whatever the network does.
+	Before(ctx context.Context, n naming.Name, now cid.Cid) (before cid.Cid, until time.Time, ok bool)
 }
 
 // Site is one line of the landing page.
@@ -96,6 +104,9 @@ type Config struct {
 	Names Names
 	// Sites may be nil.
 	Sites SiteInfo
+	// Earlier finds parts of pages that are open in browsers while their site has
+	// changed. Nil: they are missing.
+	Earlier Earlier
 	// Routing is mounted at /routing/v1/ outside of site origins. May be nil.
 	Routing http.Handler
 	// DNSLinks resolves domains. Nil: no DNS, ever.

@@ -233,7 +233,7 @@ func TestSlowHeadersAreCut(t *testing.T) {
 
 func TestUnreachableDNSIsNotAMissingSite(t *testing.T) {
 	w := newWorld(t, func(c *Config) {
-		c.DNSLinks = &naming.DNSLink{Lookup: func(context.Context, string) ([]string, error) { return nil, io.ErrUnexpectedEOF }}
+		c.DNSLinks = &naming.DNSLink{Lookup: func(context.Context, string) ([]string, time.Duration, error) { return nil, 0, io.ErrUnexpectedEOF }}
 	})
 	root := w.build(blog)
 	status, f := w.failure("http://site.example/x")

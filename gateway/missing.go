@@ -18,14 +18,17 @@ import (
 const notFoundPage = "404.html"
 
 // serveMissing answers for a path that is not there: by the site's rules where
-// it has an origin of its own, then by the nearest 404 page. The result is as
-// for serve.
+// it has an origin of its own, then by what was there until a moment ago, then by
+// the nearest 404 page. The result is as for serve.
 func (c *content) serveMissing(w *pacedWriter, r *http.Request, o origin) (sent bool, status int, text string) {
 	if o.isolated() {
 		matched, sent, status, text := c.serveRules(w, r, o)
 		if matched {
 			return sent, status, text
 		}
+	}
+	if c.serveEarlier(w, r, o) {
+		return true, 0, ""
 	}
 	if page, ok := c.nearest404(r); ok {
 		prefix := o.prefix
@@ -89,6 +92,9 @@ func (c *content) serveRules(w *pacedWriter, r *http.Request, o origin) (matched
 		if !ok {
 			continue
 		}
+		if catchesAll(line) && c.serveEarlier(w, r, o) {
+			return true, true, 0, ""
+		}
 		to, err := parseTarget(line)
 		if err != nil {
 			return fail(err)
@@ -114,6 +120,12 @@ func (c *content) serveRules(w *pacedWriter, r *http.Request, o origin) (matched
 		return false, false, 0, "" // the target is missing too: the 404 page
 	}
 	return false, false, 0, ""
+}
+
+// catchesAll tells whether a rule answers with some page for whatever is not
+// there. That is no use to whoever wants a script, and was not written for this path.
+func catchesAll(rule redirects.Rule) bool {
+	return strings.HasSuffix(rule.From, "*") && (rule.Status == http.StatusOK || rule.Status == http.StatusNotFound)
 }
 
 // readRules reads the rules file at the site's root; none is no error.

@@ -108,6 +108,7 @@ type attempt struct {
 	as        int                 // status to send instead of 200, for the site's error pages; 0: none
 	redirect  func(string) string // makes a Location safe; nil: leave it
 	mutable   bool                // the content may change under its path
+	adjust    func(http.Header)   // of a good answer, the last word; may be nil
 	status    int                 // what was answered
 	held      bool                // the answer was held back
 	text      []byte              // of a held-back answer
@@ -148,6 +149,9 @@ func (a *attempt) WriteHeader(status int) {
 			cc = "no-cache"
 		}
 		a.header.Set("Cache-Control", cc)
+	}
+	if a.adjust != nil {
+		a.adjust(a.header)
 	}
 	dst := a.out.Header()
 	clear(dst)

@@ -186,20 +186,18 @@ func TestMaxAgeShrinksWithTheResolversCacheAndNeverPassesTheRecordsEnd(t *testin
 		must(t, err)
 		return rec
 	}
-	var f freshness
 	long := sign(time.Minute, time.Hour)
-	if got := f.chainTTL([]naming.Resolution{{Record: long, Source: "host"}}, now); got != time.Minute {
+	if got := chainTTL([]naming.Resolution{{Record: long, Fresh: time.Minute}}, now); got != time.Minute {
 		t.Errorf("fresh: %v", got)
 	}
-	cached := []naming.Resolution{{Record: long, Source: naming.SourceCache}}
-	if got := f.chainTTL(cached, now.Add(45*time.Second)); got != 15*time.Second {
-		t.Errorf("from the cache after 45 s: %v", got)
+	if got := chainTTL([]naming.Resolution{{Record: long, Fresh: time.Minute}, {Record: long, Fresh: 15 * time.Second}}, now); got != 15*time.Second {
+		t.Errorf("a chain: %v, want what its least fresh record has left", got)
 	}
-	if got := f.chainTTL(cached, now.Add(2*time.Minute)); got != 0 {
-		t.Errorf("from the cache after the TTL: %v", got)
+	if got := chainTTL([]naming.Resolution{{Record: long}}, now); got != 0 {
+		t.Errorf("one that is being asked for again: %v", got)
 	}
-	dying := []naming.Resolution{{Record: sign(time.Hour, 20*time.Second), Source: "host"}}
-	if got := f.chainTTL(dying, now); got > 20*time.Second {
+	dying := []naming.Resolution{{Record: sign(time.Hour, 20*time.Second), Fresh: time.Hour}}
+	if got := chainTTL(dying, now); got > 20*time.Second {
 		t.Errorf("a record that ends in 20 s may be kept for %v", got)
 	}
 }
