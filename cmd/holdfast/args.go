@@ -58,7 +58,7 @@ func split(app *cli.App, args []string) (flags []flagText, words, behind []strin
 		if a == "--" {
 			return flags, words, args[i+1:]
 		}
-		if a == "-" || !strings.HasPrefix(a, "-") {
+		if a == "-" || !strings.HasPrefix(a, "-") || isNumber(a) {
 			words = append(words, a)
 			continue
 		}
@@ -71,6 +71,12 @@ func split(app *cli.App, args []string) (flags []flagText, words, behind []strin
 		flags = append(flags, f)
 	}
 	return flags, words, nil
+}
+
+// isNumber tells -1, which is an argument, from flags: none of them is called like that.
+func isNumber(s string) bool {
+	_, err := strconv.ParseInt(s, 10, 64)
+	return err == nil
 }
 
 // complete refuses a last flag without its value, for which the flag parser

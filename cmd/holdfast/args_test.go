@@ -90,7 +90,7 @@ func TestAFlagNameHasOneArityThroughoutTheProgram(t *testing.T) {
 
 func FuzzReorder(f *testing.F) {
 	for _, s := range []string{
-		"publish dir --site blog", "--json host add x --token - --label a=b", "cat -- -x --", "-- a -- b", "--home", "-", "key new help", "\x00 --= -=",
+		"publish dir --site blog", "--json host add x --token - --label a=b", "cat -- -x --", "-- a -- b", "--home", "-", "key new help", "rollback blog -1 -m x", "history blog --limit -1", "\x00 --= -=",
 	} {
 		f.Add(strings.Join(strings.Fields(s), "\n"))
 	}

@@ -180,7 +180,7 @@ func TestPublishOnThisMachineOnly(t *testing.T) {
 		t.Fatalf("%v", status)
 	}
 	hasExactly(t, "status", status[0], "alias", "name", "root", "release", "number", "sequence", "files", "bytes", "copies",
-		"published", "valid_until", "safe_until", "live", "url", "hosts")
+		"published", "valid_until", "safe_until", "live", "url", "hosts", "name_life")
 	one := u.json("status", "my-blog")["sites"].([]any)[0].(map[string]any)
 	if one["root"] != v["root"] || one["sequence"].(float64) <= v["sequence"].(float64) || one["safe_until"] != nil {
 		t.Errorf("%v", one)
@@ -189,17 +189,17 @@ func TestPublishOnThisMachineOnly(t *testing.T) {
 		t.Errorf("%s", o.out)
 	}
 	hasExactly(t, "sites", u.json("sites"), "sites")
-	if o := u.must("sites"); strings.Count(o.out, "\n") != 1 || !strings.Contains(o.out, "my-blog") {
+	if o := u.must("sites"); strings.Count(o.out, "\n") != 2 || !strings.Contains(o.out, "my-blog") || !strings.Contains(o.out, "name valid until") {
 		t.Errorf("sites: %q", o.out)
 	}
 
 	h := u.json(offline("history", "my-blog")...)
-	hasExactly(t, "history", h, "releases")
+	hasExactly(t, "history", h, "name", "releases", "hosts_asked", "hosts_answered")
 	rel := h["releases"].([]any)
 	if len(rel) != 1 {
 		t.Fatalf("%v", rel)
 	}
-	hasExactly(t, "a release", rel[0], "number", "release", "root", "time", "message", "files", "bytes", "sequence")
+	hasExactly(t, "a release", rel[0], "number", "release", "root", "time", "message", "files", "bytes", "sequence", "tool", "current", "kept_here", "kept_by_hosts")
 	if o := u.must(offline("history", "my-blog")...); !strings.Contains(o.out, "first light") {
 		t.Errorf("%s", o.out)
 	}

@@ -33,8 +33,8 @@ const readyDeadline = 30 * time.Second
 // command is this program with a home of its own.
 func (d *demo) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, d.exe, append([]string{"--home", d.home(name), "--json"}, args...)...)
-	// The sockets of the demonstration's nodes live and go with it.
-	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+d.dir, "HOLDFAST_HOME=")
+	// The sockets of the demonstration's nodes live and go with it, and so do its keys: no passphrase of yours is theirs.
+	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+d.dir, "HOLDFAST_HOME=", keyPassphraseVar+"=", backupPassphraseVar+"=")
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 5 * time.Second
 	return cmd

@@ -22,7 +22,9 @@ type env struct {
 	in       io.Reader
 	out, err io.Writer
 	getenv   func(string) string
-	terminal bool // err is a terminal: progress may redraw a line
+	terminal bool  // err is a terminal: progress may redraw a line
+	person   asker // nil where there is nobody to ask
+	keyWork  int   // naming.KeyringConfig.Work
 
 	home    string
 	json    bool
@@ -35,7 +37,7 @@ type env struct {
 func processEnv() *env {
 	return &env{
 		in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv,
-		terminal: term.IsTerminal(int(os.Stderr.Fd())),
+		terminal: term.IsTerminal(int(os.Stderr.Fd())), person: personAt(os.Stdin, os.Stderr),
 	}
 }
 
@@ -110,7 +112,7 @@ func (e *env) config(c *cli.Context) (node.Config, error) {
 	if err != nil {
 		return cfg, control.Errorf(control.Usage, "%v", err)
 	}
-	cfg.RuntimeDir, cfg.Tool, cfg.Log = e.getenv("XDG_RUNTIME_DIR"), "holdfast/"+version(), e.logger()
+	cfg.RuntimeDir, cfg.Tool, cfg.Log, cfg.Keys = e.getenv("XDG_RUNTIME_DIR"), "holdfast/"+version(), e.logger(), e.nodeKeys()
 	overlay(c, &cfg)
 	switch cfg.Network {
 	case "", "private", "public", "offline":
@@ -164,7 +166,7 @@ func (e *env) node(ctx context.Context, c *cli.Context, scope node.Scope) (*call
 		if c.IsSet("peer") || c.IsSet("network") {
 			e.note("a node runs on this home: --network and --peer are its own")
 		}
-		return &caller{Caller: client, running: client, close: client.Close}, nil
+		return &caller{Caller: e.unlocking(client), running: client, close: client.Close}, nil
 	}
 	n, err := node.Open(ctx, cfg, scope, "holdfast "+commandName(c))
 	if err != nil {
@@ -177,7 +179,7 @@ func (e *env) node(ctx context.Context, c *cli.Context, scope node.Scope) (*call
 			return nil, control.Classify(err, node.KindOf)
 		}
 	}
-	return &caller{Caller: control.InProcess(n.Methods()), close: func() {
+	return &caller{Caller: e.unlocking(control.InProcess(n.Methods())), close: func() {
 		stop()
 		if err := n.Close(); err != nil {
 			e.note("closing the home: " + err.Error())

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -21,6 +20,8 @@ func (e *env) nameCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			{
 				Name: "resolve", Usage: "find the best valid record of a name or alias", ArgsUsage: "NAME", Flags: networkFlags(),
+				Description: "Prints the root that the name leads to; what it is signed with goes to standard error.\n" +
+					"Example: holdfast name resolve blog",
 				Action: func(c *cli.Context) error {
 					if err := exactly(c, "NAME"); err != nil {
 						return err
@@ -33,16 +34,84 @@ func (e *env) nameCommand() *cli.Command {
 			},
 			{
 				Name: "get", Usage: "write a name's raw record", ArgsUsage: "NAME [-o FILE]",
-				Flags:  append(networkFlags(), outFlag("the file; default: standard output")),
-				Action: func(c *cli.Context) error { return e.runNameGet(c) },
+				Description: "Example: holdfast name get blog -o k51….ipns-record",
+				Flags:       append(networkFlags(), outFlag("the file; default: standard output")),
+				Action:      func(c *cli.Context) error { return e.runNameGet(c) },
 			},
 			{
 				Name: "put", Usage: "check a raw record, keep it, and hand it on", ArgsUsage: "FILE",
+				Description: "An older record than the one that is known is refused.\n" +
+					"Example: holdfast name put k51….ipns-record; holdfast name put record --name blog",
 				Flags: append(networkFlags(),
 					&cli.StringFlag{Name: "name", Usage: "the record's name", DefaultText: "from the file's name"}),
 				Action: func(c *cli.Context) error { return e.runNamePut(c) },
 			},
+			{
+				Name: "renew", Usage: "let a site's name live longer, without a new release", ArgsUsage: "SITE",
+				Description: "Signs what the name says now once more, with a later end of life, and hands it to the hosts.\n" +
+					"Example: holdfast name renew blog --lifetime 17520h",
+				Flags: append(networkFlags(), restateFlags()...),
+				Action: func(c *cli.Context) error {
+					req, err := restateRequest(c, "SITE")
+					if err != nil {
+						return err
+					}
+					return ask(c.Context, e, c, node.Connected, "name renew", req, e.showRestated)
+				},
+			},
+			{
+				Name: "delegate", Usage: "let a deploy key publish a site, so that a build machine needs no other key", ArgsUsage: "SITE KEY",
+				Description: "The site's record leads to the deploy key's name from then on; `name revoke` takes it back.\n" +
+					"Example: holdfast key new ci && holdfast name delegate blog ci && holdfast key export ci -o ci.key",
+				Flags: append(networkFlags(), restateFlags()...),
+				Action: func(c *cli.Context) error {
+					req, err := restateRequest(c, "SITE", "KEY")
+					if err != nil {
+						return err
+					}
+					return ask(c.Context, e, c, node.Connected, "name delegate", author.DelegateRequest{RestateRequest: req, To: c.Args().Get(1)}, e.showRestated)
+				},
+			},
+			{
+				Name: "revoke", Usage: "take a site back from its deploy key", ArgsUsage: "SITE",
+				Description: "What the deploy key signs from then on is not shown any more. Where it was stolen, say which release is.\n" +
+					"Example: holdfast name revoke blog --release 12",
+				Flags: append(append(networkFlags(), restateFlags()...),
+					&cli.Uint64Flag{Name: "release", Usage: "the release that is shown then", DefaultText: "what the deploy key published last"}),
+				Action: func(c *cli.Context) error {
+					req, err := restateRequest(c, "SITE")
+					if err != nil {
+						return err
+					}
+					return ask(c.Context, e, c, node.Connected, "name revoke", author.RevokeRequest{RestateRequest: req, Release: c.Uint64("release")}, e.showRestated)
+				},
+			},
 		},
+	}
+}
+
+// restateFlags are those of the commands that sign a name anew.
+func restateFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.DurationFlag{Name: "lifetime", Usage: "how long the signed name lives without you, from now; never less than it was to", DefaultText: "one year"},
+		&cli.BoolFlag{Name: "rebase", Usage: "also where another machine has published since this one did"},
+		&cli.BoolFlag{Name: "force-offline", Usage: "though nobody can say what the newest record is"},
+	}
+}
+
+func restateRequest(c *cli.Context, args ...string) (author.RestateRequest, error) {
+	return author.RestateRequest{
+		Alias: c.Args().First(), Lifetime: c.Duration("lifetime"), Rebase: c.Bool("rebase"), ForceOffline: c.Bool("force-offline"),
+	}, exactly(c, args...)
+}
+
+func (e *env) showRestated(r author.Restated) {
+	e.printf("%s  leads to %s until %s\n", r.Alias, r.Value, when(r.ValidUntil))
+	if r.Hosts > 0 {
+		e.printf("  %d of %d hosts have the record\n", r.Told, r.Hosts)
+	}
+	for _, w := range r.Warnings {
+		e.say(e.err, "warning: %s\n", w)
 	}
 }
 
@@ -123,133 +192,4 @@ func readBounded(in io.Reader, path string, limit int64) ([]byte, error) {
 		return nil, control.Errorf(control.Corrupt, "%s is larger than %d bytes", path, limit)
 	}
 	return b, nil
-}
-
-// keys opens the keyring: keys are files that any number of processes may use.
-func (e *env) keys() (*naming.Keyring, error) {
-	return naming.OpenKeyring(filepath.Join(e.home, "keys"))
-}
-
-type keyInfo struct {
-	Alias string `json:"alias"`
-	Name  string `json:"name"`
-}
-
-func (e *env) keyCommand() *cli.Command {
-	show := func(k naming.KeyInfo) {
-		e.print(keyInfo{k.Alias, k.Name.String()}, func() { e.printf("%s  %s\n", k.Alias, k.Name.String()) })
-	}
-	return &cli.Command{
-		Name: "key", Usage: "the keys that sign your sites",
-		Subcommands: []*cli.Command{
-			{Name: "list", Usage: "list the keys", Action: func(c *cli.Context) error { return e.runKeyList(c) }},
-			{Name: "new", Usage: "make a key", ArgsUsage: "ALIAS", Action: func(c *cli.Context) error {
-				if err := exactly(c, "ALIAS"); err != nil {
-					return err
-				}
-				ring, err := e.keys()
-				if err != nil {
-					return err
-				}
-				k, err := ring.New(c.Args().First())
-				if err == nil {
-					show(k)
-				}
-				return err
-			}},
-			{Name: "export", Usage: "write a key, to move it to another machine; keep the file secret", ArgsUsage: "ALIAS -o FILE",
-				Flags:  []cli.Flag{outFlag("the file, made with permissions 0600; - is standard output")},
-				Action: func(c *cli.Context) error { return e.runKeyExport(c) }},
-			{Name: "import", Usage: "take a key that was exported (PEM, or Kubo's format)", ArgsUsage: "ALIAS FILE",
-				Action: func(c *cli.Context) error {
-					if err := exactly(c, "ALIAS", "FILE"); err != nil {
-						return err
-					}
-					ring, err := e.keys()
-					if err != nil {
-						return err
-					}
-					k, err := e.importKey(ring, c.Args().Get(0), c.Args().Get(1))
-					if err == nil {
-						show(k)
-					}
-					return err
-				}},
-		},
-	}
-}
-
-func (e *env) importKey(ring *naming.Keyring, alias, path string) (naming.KeyInfo, error) {
-	if path == "-" {
-		return ring.Import(alias, e.in)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return naming.KeyInfo{}, err
-	}
-	defer f.Close()
-	return ring.Import(alias, f)
-}
-
-func (e *env) runKeyList(c *cli.Context) error {
-	ring, err := e.keys()
-	if err != nil {
-		return err
-	}
-	ks, err := ring.List()
-	if err != nil {
-		return err
-	}
-	out := []keyInfo{}
-	for _, k := range ks {
-		out = append(out, keyInfo{k.Alias, k.Name.String()})
-	}
-	e.print(map[string]any{"keys": out}, func() {
-		if len(out) == 0 {
-			e.note("no keys; the first publish of a site makes its key")
-		}
-		for _, k := range out {
-			e.printf("%-20s %s\n", k.Alias, k.Name)
-		}
-	})
-	return nil
-}
-
-func (e *env) runKeyExport(c *cli.Context) error {
-	if err := exactly(c, "ALIAS"); err != nil {
-		return err
-	}
-	ring, err := e.keys()
-	if err != nil {
-		return err
-	}
-	alias, out := c.Args().First(), c.String("output")
-	switch out {
-	case "":
-		return usage("key export needs -o: a file, or - for standard output")
-	case "-":
-		if e.json {
-			return errBothOutput
-		}
-		return ring.Export(alias, e.out)
-	}
-	f, err := os.OpenFile(out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return usage("%s exists already, and may be the only copy of a key: choose another file", out)
-	}
-	if err != nil {
-		return err
-	}
-	err = ring.Export(alias, f)
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		os.Remove(out)
-		return err
-	}
-	e.print(map[string]string{"alias": alias, "file": out}, func() {
-		e.say(e.err, "%s is the key of %s: whoever has it can publish the site\n", out, alias)
-	})
-	return nil
 }

@@ -10,14 +10,14 @@ import (
 func TestAKeyMovesToAnotherMachine(t *testing.T) {
 	u := newUser(t)
 	made := u.json("key", "new", "blog")
-	hasExactly(t, "key new", made, "alias", "name")
+	hasExactly(t, "key new", made, keyFields...)
 	if made["alias"] != "blog" || !strings.HasPrefix(made["name"].(string), "k51") {
 		t.Errorf("%v", made)
 	}
 	u.fails(2, "exists", "key", "new", "blog")
 	list := u.json("key", "list")
 	hasExactly(t, "key list", list, "keys")
-	hasExactly(t, "a key", list["keys"].([]any)[0], "alias", "name")
+	hasExactly(t, "a key", list["keys"].([]any)[0], keyFields...)
 
 	file := u.path("blog.key")
 	u.json("key", "export", "blog", "-o", file)

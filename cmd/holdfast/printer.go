@@ -166,6 +166,9 @@ func size(n int64) string {
 	return fmt.Sprintf("%.1f %cB", v, units[i])
 }
 
+// farAway is from when on nobody counts the days; a time.Duration ends after 292 years.
+const farAway = 100 * 365 * 24 * time.Hour
+
 // when writes a time for people: the date, and how far away it is.
 func when(t *time.Time) string {
 	if t == nil {
@@ -178,6 +181,8 @@ func when(t *time.Time) string {
 	}
 	var s string
 	switch {
+	case d > farAway:
+		return t.UTC().Format(time.DateOnly)
 	case d < 2*time.Second: // clocks of two machines differ by more
 		return "just now"
 	case d < 2*time.Minute:

@@ -83,6 +83,10 @@ func TestTimesAreToldAsPeopleTellThem(t *testing.T) {
 			}
 		}
 	})
+	last := time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	if got := when(&last); got != "9999-12-31" {
+		t.Errorf("the last time of all: %q", got)
+	}
 	if got := when(nil); got != "-" {
 		t.Errorf("no time: %q", got)
 	}

@@ -14,24 +14,40 @@ import (
 	"github.com/holdfast-sites/holdfast/internal/author/preflight"
 	"github.com/holdfast-sites/holdfast/internal/node"
 	"github.com/holdfast-sites/holdfast/merkle"
+	"github.com/holdfast-sites/holdfast/replicate"
 )
 
 func siteFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringFlag{Name: "site", Aliases: []string{"s"}, Usage: "the site's alias; its key is made at the first publish", DefaultText: "the folder's name"},
-		&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "what is new in this release"},
 		&cli.StringFlag{Name: "symlinks", Usage: "follow those inside the folder, or keep them as links", Value: "follow"},
 		&cli.BoolFlag{Name: "no-cache", Usage: "read every file, also those that seem unchanged since the last time"},
 		inPlaceFlag(),
-		&cli.DurationFlag{Name: "lifetime", Usage: "how long the signed name lives without you", DefaultText: "one year"},
-		&cli.IntFlag{Name: "copies", Usage: "hosts that must prove their copy before the name moves; 0: none", DefaultText: "3, or as many as there are hosts"},
-		&cli.IntFlag{Name: "keep", Usage: "releases that holders keep", DefaultText: "2"},
-		&cli.StringFlag{Name: "if-root", Usage: "publish only if the newest release anybody knows has this root"},
-		&cli.BoolFlag{Name: "force-offline", Usage: "publish though nobody can say what the newest release is"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "list what would be left out, publish nothing"},
 		strictFlag(),
 		watchFlag(),
+		yesFlag(),
+	}, releaseFlags()...)
+}
+
+// releaseFlags are for whatever makes a release: of a folder, or of what was published before.
+func releaseFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "what is new in this release"},
+		&cli.DurationFlag{Name: "lifetime", Usage: "how long the signed name lives without you", DefaultText: "one year"},
+		&cli.IntFlag{Name: "copies", Usage: "hosts that must prove their copy before the name moves; 0: none", DefaultText: "3, or as many as there are hosts"},
+		&cli.DurationFlag{Name: "ttl", Usage: "how long readers may use the name without asking again", DefaultText: "1m"},
+		&cli.IntFlag{Name: "keep", Usage: "releases that holders keep", DefaultText: "2"},
+		&cli.DurationFlag{Name: "grace", Usage: "how long the release before stays, for pages that are open in browsers", DefaultText: "24h"},
+		&cli.BoolFlag{Name: "no-grace", Usage: "take back at once what was published before: holders keep this release only"},
+		&cli.BoolFlag{Name: "rebase", Usage: "publish on top of the newest release, also where another machine made it"},
+		&cli.StringFlag{Name: "if-root", Usage: "publish only if the newest release anybody knows has this root"},
+		&cli.BoolFlag{Name: "force-offline", Usage: "publish though nobody can say what the newest release is"},
 	}
+}
+
+func yesFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "ask nothing"}
 }
 
 func strictFlag() cli.Flag {
@@ -69,17 +85,32 @@ func (e *env) publishRequest(c *cli.Context, cfg node.PublishConfig) (author.Pub
 	if c.Bool("watch") && (c.Bool("dry-run") || c.Bool("no-wait")) {
 		return author.PublishRequest{}, usage("--watch publishes again and again: it goes with neither --dry-run nor --no-wait")
 	}
+	if c.Bool("yes") {
+		e.person = nil // nobody is to be asked
+	}
 	dir, err := filepath.Abs(c.Args().First())
 	if err != nil {
 		return author.PublishRequest{}, err
 	}
-	req := author.PublishRequest{
-		Dir: dir, Alias: c.String("site"), Message: c.String("message"), IfRoot: c.String("if-root"),
-		ForceOffline: c.Bool("force-offline"), NoCache: c.Bool("no-cache"), InPlace: c.Bool("in-place"), Strict: strict(c, cfg),
-		Copies: cfg.Copies, Keep: cfg.Keep, Lifetime: time.Duration(cfg.Lifetime), TTL: time.Duration(cfg.TTL),
+	req, err := releaseRequest(c, cfg)
+	if err != nil {
+		return req, err
 	}
+	req.Dir, req.Alias = dir, c.String("site")
+	req.NoCache, req.InPlace, req.Strict = c.Bool("no-cache"), c.Bool("in-place"), strict(c, cfg)
 	if req.Alias == "" {
 		req.Alias = aliasFor(dir)
+	}
+	req.Symlinks, err = symlinks(c, cfg)
+	return req, err
+}
+
+// releaseRequest reads releaseFlags.
+func releaseRequest(c *cli.Context, cfg node.PublishConfig) (author.PublishRequest, error) {
+	req := author.PublishRequest{
+		Message: c.String("message"), IfRoot: c.String("if-root"), Rebase: c.Bool("rebase"), NoGrace: c.Bool("no-grace"),
+		ForceOffline: c.Bool("force-offline"),
+		Copies:       cfg.Copies, Keep: cfg.Keep, Lifetime: time.Duration(cfg.Lifetime), TTL: time.Duration(cfg.TTL),
 	}
 	if c.IsSet("copies") {
 		n := c.Int("copies")
@@ -91,8 +122,20 @@ func (e *env) publishRequest(c *cli.Context, cfg node.PublishConfig) (author.Pub
 	if c.IsSet("lifetime") {
 		req.Lifetime = c.Duration("lifetime")
 	}
-	req.Symlinks, err = symlinks(c, cfg)
-	return req, err
+	if c.IsSet("ttl") {
+		req.TTL = c.Duration("ttl")
+	}
+	if c.IsSet("grace") {
+		if req.NoGrace {
+			return req, usage("--grace and --no-grace contradict each other")
+		}
+		d := c.Duration("grace")
+		if d < 0 || d > replicate.MaxGrace || d%time.Second != 0 {
+			return req, usage("--grace must be whole seconds, at most a year")
+		}
+		req.Grace = &d
+	}
+	return req, nil
 }
 
 // symlinks is what the flag or else the config says.
@@ -148,6 +191,9 @@ func (e *env) runPublish(ctx context.Context, c *cli.Context) error {
 		if err != nil {
 			return usage("--no-wait hands the work to a running node, and none runs on %s; start one with `holdfast serve`", e.home)
 		}
+		if err := e.unlockFirst(ctx, client, req.Alias); err != nil {
+			return err
+		}
 		if err := client.HandOver(ctx, "publish", req); err != nil {
 			return err
 		}
@@ -156,7 +202,15 @@ func (e *env) runPublish(ctx context.Context, c *cli.Context) error {
 		})
 		return nil
 	}
-	return ask(ctx, e, c, node.Connected, "publish", req, e.showPublished)
+	var out author.Published
+	err = ask(ctx, e, c, node.Connected, "publish", req, func(p author.Published) {
+		out = p
+		e.showPublished(p)
+	})
+	if err == nil {
+		e.offerBackup(ctx, out, req.Dir)
+	}
+	return err
 }
 
 func (e *env) showPublished(p author.Published) {

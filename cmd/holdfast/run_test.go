@@ -23,6 +23,8 @@ type user struct {
 	vars map[string]string
 	in   io.Reader
 	ctx  context.Context
+	// person answers what commands ask; nil: nobody is there
+	person asker
 }
 
 func newUser(t *testing.T) *user {
@@ -67,7 +69,7 @@ func (u *user) run(args ...string) outcome {
 	if in == nil {
 		in = strings.NewReader("")
 	}
-	e := &env{in: in, out: &out, err: &errs, getenv: func(k string) string { return u.vars[k] }}
+	e := &env{in: in, out: &out, err: &errs, getenv: func(k string) string { return u.vars[k] }, person: u.person, keyWork: 2}
 	code := run(u.ctx, append([]string{"--home", u.home}, args...), e)
 	return outcome{code, out.String(), errs.String()}
 }
@@ -231,6 +233,14 @@ func TestWhatIsMisspeltIsAUsageErrorThatSaysWhatToDo(t *testing.T) {
 		{"only a-z, 0-9 and hyphens", []string{"key", "new", "My_Site"}},
 		{"key export needs -o", []string{"key", "export", "blog"}},
 		{"key import needs ALIAS and FILE", []string{"key", "import", "blog"}},
+		{"key backup needs ALIAS", []string{"key", "backup"}},
+		{"contradict", []string{"key", "backup", "blog", "--keep-seed", "--forget-seed"}},
+		{"go with no -o", []string{"key", "backup", "blog", "--words", "-o", "x"}},
+		{"key restore needs FILE", []string{"key", "restore"}},
+		{"key restore needs ALIAS", []string{"key", "restore", "--words"}},
+		{"key remove needs ALIAS", []string{"key", "remove"}},
+		{"key encrypt needs ALIAS", []string{"key", "encrypt"}},
+		{"key decrypt needs ALIAS", []string{"key", "decrypt"}},
 		{"host add needs INVITE or URL", []string{"host", "add"}},
 		{"--label is KEY=VALUE", []string{"host", "add", "http://127.0.0.1:1", "--token", "t", "--label", "x"}},
 		{"host remove needs NAME", []string{"host", "remove"}},

@@ -73,7 +73,7 @@ func (e *env) serveUntil(ctx context.Context, n *node.Node, ready func(node.Info
 			return
 		}
 		wg.Go(func() {
-			if thenErr = then(ctx, control.InProcess(n.Methods())); thenErr != nil {
+			if thenErr = then(ctx, e.unlocking(control.InProcess(n.Methods()))); thenErr != nil {
 				cancel()
 			}
 		})
@@ -162,6 +162,7 @@ func (e *env) runUp(ctx context.Context, c *cli.Context) error {
 					e.say(e.err, "serving; Ctrl-C ends it\n")
 				}
 			})
+			e.offerBackup(ctx, out, req.Dir)
 		}
 		return err
 	})

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -46,19 +45,52 @@ func (e *env) runStatus(ctx context.Context, c *cli.Context) error {
 
 func (e *env) showStatus(s author.SiteStatus) {
 	proved, last := provedBy(s.Hosts)
-	e.printf("%s  release %d  %s  %d files  %s\n", s.Alias, s.Number, when(s.Published), s.Files, size(s.Bytes))
+	if s.Number == 0 {
+		e.printf("%s  a release that is not known here; `holdfast history %s` asks for it\n", s.Alias, s.Alias)
+	} else {
+		e.printf("%s  release %d  %s  %d files  %s\n", s.Alias, s.Number, when(s.Published), s.Files, size(s.Bytes))
+	}
 	e.printf("  name  %s\n", s.Name)
 	e.printf("  root  %s\n", s.Root)
 	if s.Copies == 0 {
 		e.printf("  nobody else holds it: it is online while this machine serves it\n")
 	} else {
 		e.printf("  %d of %d copies, last proved %s\n", proved, s.Copies, when(last))
-		e.printf("  safe until %s; name valid until %s\n", when(s.SafeUntil), when(s.ValidUntil))
+		e.printf("  safe until %s\n", when(s.SafeUntil))
+	}
+	e.printf("  %s\n", nameLine(s.NameLife))
+	switch l := s.NameLife; {
+	case l.Delegate != "":
+		e.printf("  published by the deploy key %s\n", l.Delegate)
+	case l.MovedTo != "":
+		e.printf("  moved to %s for good\n", l.MovedTo)
 	}
 	if s.Stored != nil {
 		e.printf("  here  %s of blocks, %s of them its own\n", size(s.Stored.Bytes), size(s.Stored.UniqueBytes))
 	}
 	e.showHosts(s.Hosts)
+	for _, w := range s.Warnings {
+		e.say(e.err, "warning: %s\n", w)
+	}
+}
+
+// nameLine says how long a name lives, and who sees to that.
+func nameLine(l author.NameLife) string {
+	line := "name valid until -"
+	if l.ValidUntil != nil {
+		line = "name valid until " + when(l.ValidUntil)
+	}
+	if l.Hosts == 0 {
+		return line + " · kept alive by this machine only"
+	}
+	line += fmt.Sprintf(" · kept alive by %d of %d hosts", l.Alive, l.Hosts)
+	switch {
+	case l.Alive == 0:
+		return line
+	case l.PutAt == nil:
+		return line + fmt.Sprintf(" (seen there %s)", when(l.SeenAt))
+	}
+	return line + fmt.Sprintf(" (last put %s, seen there %s)", when(l.PutAt), when(l.SeenAt))
 }
 
 // provedBy counts the copies that stand proved, and tells when one last was.
@@ -88,27 +120,11 @@ func (e *env) sitesCommand() *cli.Command {
 					if proved, _ := provedBy(st.Hosts); st.Copies > 0 {
 						held = fmt.Sprintf("%d of %d copies", proved, st.Copies)
 					}
-					e.printf("%-20s release %-4d %-12s %9s  %s  %s\n",
-						st.Alias, st.Number, when(st.Published), size(st.Bytes), held, st.URL)
-				}
-			})
-		},
-	}
-}
-
-func (e *env) historyCommand() *cli.Command {
-	return &cli.Command{
-		Name: "history", Usage: "the releases of a site, newest first", ArgsUsage: "SITE",
-		Flags: append(networkFlags(), &cli.IntFlag{Name: "limit", Usage: "how many", Value: 100}),
-		Action: func(c *cli.Context) error {
-			if err := exactly(c, "SITE"); err != nil {
-				return err
-			}
-			req := author.HistoryRequest{Site: c.Args().First(), Limit: c.Int("limit")}
-			return ask(c.Context, e, c, node.Connected, "history", req, func(r node.Releases) {
-				for _, h := range r.Releases {
-					line := fmt.Sprintf("%4d  %-12s %6d files %9s  %s", h.Number, when(h.Time), h.Files, size(h.Bytes), h.Message)
-					e.printf("%s\n      %s\n", strings.TrimRight(line, " "), h.Root)
+					e.printf("%-20s release %-4d %-12s %9s  %s  %s\n  %s\n",
+						st.Alias, st.Number, when(st.Published), size(st.Bytes), held, st.URL, nameLine(st.NameLife))
+					for _, w := range st.Warnings {
+						e.say(e.err, "warning: %s: %s\n", st.Alias, w)
+					}
 				}
 			})
 		},

@@ -135,7 +135,7 @@ func TestGCGivesBackWhatNobodyKeepsAndADryRunOnlySaysSo(t *testing.T) {
 	other.must(offline("export", root, "-o", u.path("a.car"))...)
 	u.must(offline("publish", u.site("site"), "--site", "blog", "--copies", "0")...)
 	u.file("site/index.html", "<h1>second</h1>")
-	u.must(offline("publish", u.path("site"), "--site", "blog", "--copies", "0", "--keep", "1")...)
+	u.must(offline("publish", u.path("site"), "--site", "blog", "--copies", "0", "--no-grace")...)
 	v := u.json("gc", "--dry-run")
 	hasExactly(t, "gc", v, "dry_run", "blocks", "bytes", "disk")
 	if v["dry_run"] != true || v["blocks"] == 0.0 || v["disk"] != 0.0 {

@@ -23,7 +23,7 @@ func watchFlag() cli.Flag {
 func (e *env) runWatch(ctx context.Context, cfg node.Config, req author.PublishRequest) error {
 	if client, err := e.running(ctx, cfg); err == nil {
 		defer client.Close()
-		return e.watch(ctx, client, req)
+		return e.watch(ctx, e.unlocking(client), req)
 	}
 	n, err := node.Open(ctx, cfg, node.Connected, "holdfast publish --watch")
 	if err != nil {
@@ -84,6 +84,7 @@ func (w *watching) publish(ctx context.Context) (author.Attempt, error) {
 	if !out.Unchanged {
 		w.print(out, func() { w.showRelease(out, first) })
 		w.warnings = warnings(out)
+		w.offerBackup(ctx, out, w.req.Dir)
 	}
 	return author.Succeeded, nil
 }

@@ -48,12 +48,12 @@ func (a *Author) ParseAddress(ctx context.Context, s string) (Address, error) {
 	if !errors.Is(err, state.ErrNotFound) {
 		return out, err
 	}
-	if signer, err := a.Keys.Signer(first); err == nil {
-		out.Name = signer.Name()
+	if key, err := a.Keys.Info(first); err == nil {
+		out.Name = key.Name
 		return out, nil
 	}
 	if a.DNSLink != nil && strings.Contains(first, ".") {
-		target, err := a.DNSLink(ctx, first) // a CID or name: never another domain
+		target, _, err := a.DNSLink(ctx, first) // a CID or name: never another domain
 		if err != nil {
 			return out, err
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/holdfast-sites/holdfast/blockstore"
+	"github.com/holdfast-sites/holdfast/internal/dns"
 	"github.com/holdfast-sites/holdfast/internal/state"
 	"github.com/holdfast-sites/holdfast/naming"
 	"github.com/holdfast-sites/holdfast/replicate"
@@ -56,15 +57,21 @@ type Config struct {
 	Auditor  *replicate.Auditor // nil with Network nil
 	Outside  Outside            // nil: nothing is ever reported live
 	// Sinks are where a fresh record goes beside the hosts: the DHT, configured routers.
-	Sinks func() []naming.Sink
+	Sinks func(naming.Name) []naming.Sink
+	// Signed is told of each record that was signed and written down here; may be nil.
+	Signed func(naming.Record)
+	// Collect gives back what nobody keeps in Store; nil: that is left to others.
+	Collect func(ctx context.Context) error
 	// Peers are whom to ask for blocks first, beside a site's own holders.
 	Peers func() []peer.AddrInfo
 	// Asked says whether there is anybody on the network who could know a name (peers, routers, hosts).
 	Asked func() bool
 	// Gateway is the base URL at which local aliases are served, e.g. "http://localhost:8080".
 	Gateway func() string
-	// DNSLink finds what a domain points at; nil: DNS is not asked.
-	DNSLink func(ctx context.Context, domain string) (string, error)
+	// DNSLink finds what a domain points at, and for how long that holds; nil: DNS is not asked.
+	DNSLink func(ctx context.Context, domain string) (path string, ttl time.Duration, err error)
+	// Resolvers are the DNS resolvers of the given names, or those that are configured where none is given. Nil: there are none.
+	Resolvers func(names []string) ([]dns.Resolver, error)
 	// Rules reads a _redirects file as strictly as gateways do; nil: unchecked.
 	Rules func(text []byte) (Answers, error)
 	// Home is where the keys are: what lies in it, or around it, is never built. Empty: anything is.
@@ -97,7 +104,10 @@ func New(c Config) *Author {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.Sinks == nil {
-		c.Sinks = func() []naming.Sink { return nil }
+		c.Sinks = func(naming.Name) []naming.Sink { return nil }
+	}
+	if c.Signed == nil {
+		c.Signed = func(naming.Record) {}
 	}
 	if c.Asked == nil {
 		c.Asked = func() bool { return c.Network != nil }
@@ -162,6 +172,8 @@ type ConflictError struct {
 	Ours    uint64 // the sequence that this machine signed last; 0: none
 	Newer   Newer
 	WantOld cid.Cid // what --if-root asked for, if anything
+	Lost    bool    // ours was signed before the newer one was seen
+	OurRoot cid.Cid // of a lost race: what our record led to, if that was a root
 }
 
 // Newer is the release that a conflict is about.

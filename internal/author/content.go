@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/internal/author/preflight"
 	"github.com/holdfast-sites/holdfast/merkle"
+	"github.com/holdfast-sites/holdfast/naming"
 	"github.com/holdfast-sites/holdfast/replicate"
 )
 
@@ -35,7 +36,7 @@ func (a *Author) find(ctx context.Context, s string) (target cid.Cid, from []pee
 		if err != nil {
 			return cid.Undef, nil, err
 		}
-		root, from = r, a.roster(ctx, chain[0].Record.Policy())
+		root, from = r, a.roster(ctx, naming.Governing(chain).Policy())
 	}
 	from = append(from, a.Peers()...)
 	if addr.Path == "" {
@@ -312,8 +313,8 @@ func (a *Author) takeStock(ctx context.Context, root cid.Cid, in merkle.Imported
 	return merkle.Verify(ctx, a.Store, root, merkle.WalkOptions{})
 }
 
-// Export writes everything under an address as a CAR file, next to its final
-// name first, so that a file of that name is always whole.
+// Export writes everything under an address as a CAR file, durably, and next to
+// its final name first, so that a file of that name is always whole.
 func (a *Author) Export(ctx context.Context, req GetRequest, report func(Event)) (Got, error) {
 	target, from, err := a.find(ctx, req.Address)
 	if err != nil {
@@ -329,21 +330,25 @@ func (a *Author) Export(ctx context.Context, req GetRequest, report func(Event))
 		return Got{}, err
 	}
 	defer os.Remove(tmp.Name())
-	defer tmp.Close()
-	w := &progressWriter{w: tmp, report: report}
+	file := &durableFile{f: tmp}
+	defer file.close()
+	w := &progressWriter{w: file, report: report}
 	if _, err := merkle.WriteCAR(ctx, a.Store, w, target, merkle.WalkOptions{}); err != nil {
 		return Got{}, err
 	}
 	if err := tmp.Chmod(0o644); err != nil { // it holds nothing secret, and is made to be passed on
 		return Got{}, err
 	}
-	if err := tmp.Sync(); err != nil {
+	if err := file.finish(); err != nil {
 		return Got{}, err
 	}
-	if err := tmp.Close(); err != nil {
+	if err := file.close(); err != nil {
 		return Got{}, err
 	}
 	if err := os.Rename(tmp.Name(), req.Out); err != nil {
+		return Got{}, err
+	}
+	if err := syncDir(filepath.Dir(req.Out)); err != nil {
 		return Got{}, err
 	}
 	out := Got{Root: target.String(), Bytes: w.n}

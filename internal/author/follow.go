@@ -12,7 +12,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/holdfast-sites/holdfast/internal/state"
-	"github.com/holdfast-sites/holdfast/naming"
 	"github.com/holdfast-sites/holdfast/replicate"
 )
 
@@ -58,15 +57,21 @@ func (a *Author) follow(ctx context.Context, p *publication) error {
 		return err
 	}
 	a.dropLosers(ctx, p)
+	if p.req.NoGrace {
+		a.replaceNamePins(ctx, p)
+	}
 	return a.releaseOld(ctx, p)
 }
 
-// putInRouting puts the record where strangers look, until ctx ends.
+// putInRouting puts the record where strangers look, until ctx ends. It calls warn from goroutines of its own, one at a time.
 func (a *Author) putInRouting(ctx context.Context, p *publication, warn func(string, ...any)) *sync.WaitGroup {
 	var wg sync.WaitGroup
-	for _, sink := range a.Sinks() {
+	var mu sync.Mutex
+	for _, sink := range a.Sinks(p.name) {
 		wg.Go(func() {
 			if err := sink.Put(ctx, p.record); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+				mu.Lock()
+				defer mu.Unlock()
 				warn("the record did not reach %s: %v", sink, err)
 			}
 		})
@@ -74,12 +79,13 @@ func (a *Author) putInRouting(ctx context.Context, p *publication, warn func(str
 	return &wg
 }
 
-// switchHost makes sure that the host has a name pin, hands it the record, and
+// switchHost makes sure that the host has a name pin and the record, and
 // waits until the pin stands on the new root.
 func (a *Author) switchHost(ctx context.Context, p *publication, host state.Host) error {
 	ctx, cancel := context.WithTimeout(ctx, followDeadline)
 	defer cancel()
 	client := a.pins(host)
+	before := p.placed.holding(host.ID).NamePin
 	pin, err := a.namePin(ctx, p, client, p.placed.holding(host.ID))
 	if err != nil {
 		return err
@@ -88,11 +94,17 @@ func (a *Author) switchHost(ctx context.Context, p *publication, host state.Host
 	if err != nil {
 		return err
 	}
-	base, hc := a.face(host)
-	if err := naming.NewRoutingClient(host.Name, base, hc).Put(ctx, p.record); err != nil {
-		return err
+	if pin != before || !p.told[host.ID] { // a host keeps records only of names that it follows
+		if _, err := a.tell(ctx, host, p.record); err != nil {
+			return err
+		}
 	}
-	root := p.built.Root.String()
+	return a.waitSwitched(ctx, p, host, pin)
+}
+
+// waitSwitched waits until a host's name pin stands on the new root.
+func (a *Author) waitSwitched(ctx context.Context, p *publication, host state.Host, pin string) error {
+	client, root := a.pins(host), p.built.Root.String()
 	for {
 		s, err := client.Get(ctx, pin)
 		if err != nil {
@@ -102,12 +114,23 @@ func (a *Author) switchHost(ctx context.Context, p *publication, host state.Host
 			p.report(Event{Step: "follow", Host: host.Name, Message: "follows the name"})
 			return nil
 		}
+		if overtaken(s, root, p.record.Sequence()) {
+			if better, err := a.tell(ctx, host, p.record); !better.IsZero() {
+				return fmt.Errorf("it has another machine's record, which leads to %s: %w", better.Value(), err)
+			}
+		}
 		select {
 		case <-time.After(pinPoll):
 		case <-ctx.Done():
 			return fmt.Errorf("its name pin stands on %s, last error %q: %w", s.Info["root"], s.Info["last_error"], ctx.Err())
 		}
 	}
+}
+
+// overtaken tells whether a name pin stands on a record that may beat ours: then it never comes to ours.
+func overtaken(s replicate.PinStatus, root string, ours uint64) bool {
+	theirs, err := strconv.ParseUint(s.Info["sequence"], 10, 64)
+	return err == nil && s.Status == replicate.Pinned && theirs >= ours && s.Info["root"] != root
 }
 
 // namePin finds the pin that follows the name at this host, or makes it.
@@ -172,15 +195,18 @@ func (a *Author) dropLosers(ctx context.Context, p *publication) {
 	wg.Wait()
 }
 
-// releaseOld gives back our own copies of roots older than the policy keeps.
+// releaseOld gives back our own copies of roots older than the policy keeps. What has a grace stays until the next release.
 func (a *Author) releaseOld(ctx context.Context, p *publication) error {
 	rows, err := a.State.Releases(ctx, p.name)
 	if err != nil {
 		return err
 	}
-	kept := make(map[cid.Cid]bool)
+	kept, keep := make(map[cid.Cid]bool), p.keep()
+	if p.grace() > 0 {
+		keep = max(keep, 2)
+	}
 	for _, r := range rows {
-		if len(kept) < p.keep() {
+		if len(kept) < keep {
 			kept[r.Root] = true
 			continue
 		}
@@ -190,5 +216,10 @@ func (a *Author) releaseOld(ctx context.Context, p *publication) error {
 			}
 		}
 	}
-	return nil
+	if p.req.NoGrace && a.Collect != nil {
+		if err := a.Collect(ctx); err != nil {
+			p.warn("what was taken back may still be on this machine; `holdfast gc` gives it back: %v", err)
+		}
+	}
+	return ctx.Err()
 }

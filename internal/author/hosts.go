@@ -73,7 +73,7 @@ func (a *Author) AddHost(ctx context.Context, req HostRequest) (HostInfo, error)
 		want.Name = desc.Name
 	}
 	if want.Name == "" {
-		want.Name = want.ID.ShortString()
+		want.Name = want.ID.String()
 	}
 	want.Labels = req.Labels
 	want.AddedAt, want.SeenAt = a.Now(), a.Now()
@@ -98,8 +98,12 @@ func place(h state.Host) string {
 const refreshDeadline = 3 * time.Second
 
 // refresh asks the hosts anew where they are and how much room they have:
-// hosts move, fill up and are emptied.
-func (a *Author) refresh(ctx context.Context, hosts []state.Host) []state.Host {
+// hosts move, fill up and are emptied. replicate.ErrClock where all that answer
+// say that it is another day than here.
+func (a *Author) refresh(ctx context.Context, hosts []state.Host) ([]state.Host, error) {
+	var mu sync.Mutex
+	var agree int
+	var clock error
 	ctx, cancel := context.WithTimeout(ctx, refreshDeadline)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -108,10 +112,18 @@ func (a *Author) refresh(ctx context.Context, hosts []state.Host) []state.Host {
 			h := &hosts[i]
 			base, hc := a.face(*h)
 			desc, err := replicate.FetchHostDescription(ctx, hc, base, a.Now())
+			if errors.Is(err, replicate.ErrClock) {
+				mu.Lock()
+				clock = fmt.Errorf("%s: %w", h.Name, err)
+				mu.Unlock()
+			}
 			if err != nil || desc.Peer != h.ID {
 				a.Log.Info("host does not describe itself", "host", h.Name, "err", err)
 				return
 			}
+			mu.Lock()
+			agree++
+			mu.Unlock()
 			h.Gateways, h.FreeBytes, h.MaxPinBytes, h.SeenAt = desc.Gateways, desc.FreeBytes, desc.MaxPinBytes, a.Now()
 			if h.URL != "" { // else its address is the one by which we reach it
 				h.Addrs = desc.Addrs
@@ -122,7 +134,10 @@ func (a *Author) refresh(ctx context.Context, hosts []state.Host) []state.Host {
 		})
 	}
 	wg.Wait()
-	return hosts
+	if clock != nil && agree == 0 {
+		return hosts, fmt.Errorf("what is signed now would end at another time than you mean; set this machine's clock: %w", clock)
+	}
+	return hosts, nil
 }
 
 // hostOf reads what the request says about the host.
@@ -235,17 +250,21 @@ func (a *Author) HostAddrs(ctx context.Context) ([]peer.AddrInfo, error) {
 	return out, nil
 }
 
-// HostSources are the hosts as places to ask for records.
-func (a *Author) HostSources() []naming.Source {
+// HostRouting is a host as a place to ask for records.
+type HostRouting struct {
+	ID     peer.ID
+	Client *naming.RoutingClient
+}
+
+// HostRouting is the hosts as places to ask for records, in the order in which they were added.
+func (a *Author) HostRouting() (out []HostRouting) {
 	hosts, err := a.State.Hosts(context.Background())
 	if err != nil {
 		a.Log.Warn("list hosts", "err", err)
-		return nil
 	}
-	out := make([]naming.Source, 0, len(hosts))
 	for _, h := range hosts {
 		base, hc := a.face(h)
-		out = append(out, naming.NewRoutingClient(h.Name, base, hc))
+		out = append(out, HostRouting{h.ID, naming.NewRoutingClient(h.Name, base, hc)})
 	}
 	return out
 }

@@ -3,15 +3,17 @@ package author
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
-	"github.com/holdfast-sites/holdfast/internal/state"
 	"github.com/holdfast-sites/holdfast/naming"
 )
 
 // NameResult is a resolved name.
 type NameResult struct {
-	Name       string       `json:"name"`
+	Domain     string       `json:"domain,omitempty"`  // whose DNSLink led here
+	DNSLink    string       `json:"dnslink,omitempty"` // where it points, perhaps with a path behind
+	Name       string       `json:"name"`              // empty where a domain points at content
 	Root       string       `json:"root"`
 	Value      string       `json:"value"`
 	Sequence   uint64       `json:"sequence"`
@@ -31,21 +33,29 @@ type NameAnswer struct {
 }
 
 // ResolveName finds the best valid record of an alias or name, following
-// indirections to the root.
+// indirections to the root, or of the site that a domain points at.
 func (a *Author) ResolveName(ctx context.Context, s string) (NameResult, error) {
 	n, err := a.nameOf(ctx, trimIPNS(s))
+	if errors.Is(err, ErrNoSite) && a.isDomain(trimIPNS(s)) {
+		return a.resolveDomain(ctx, trimIPNS(s))
+	}
 	if err != nil {
 		return NameResult{}, err
 	}
+	asked, _, _ := a.Resolver.ResolveFresh(ctx, n) // a person wants the best, not the first; what fails fails again
 	chain, root, err := a.Resolver.Follow(ctx, n)
 	if err != nil {
 		return NameResult{}, err
 	}
 	outer, inner := chain[0], chain[len(chain)-1]
+	outer.Answers = asked.Answers
+	if asked.Source != "" {
+		outer.Source = asked.Source
+	}
 	out := NameResult{
 		Name: n.String(), Root: root.String(), Value: outer.Record.Value(), Sequence: outer.Record.Sequence(),
 		ValidUntil: timePtr(outer.Record.ValidUntil()), TTL: outer.Record.TTL().Seconds(),
-		Release: cidString(inner.Record.Release()), Policy: cidString(outer.Record.Policy()), Source: outer.Source,
+		Release: cidString(inner.Record.Release()), Policy: cidString(naming.Governing(chain).Policy()), Source: outer.Source,
 	}
 	for _, an := range outer.Answers {
 		na := NameAnswer{Source: an.Source, Sequence: an.Sequence}
@@ -55,6 +65,11 @@ func (a *Author) ResolveName(ctx context.Context, s string) (NameResult, error) 
 		out.Answers = append(out.Answers, na)
 	}
 	return out, nil
+}
+
+// NameOf is the name that an alias, a name in any spelling, or an /ipns/ path stands for.
+func (a *Author) NameOf(ctx context.Context, s string) (naming.Name, error) {
+	return a.nameOf(ctx, trimIPNS(s))
 }
 
 func trimIPNS(s string) string {
@@ -98,26 +113,6 @@ type PutResult struct {
 	Put      []NameAnswer `json:"put"`
 }
 
-// holders are the hosts that we gave a site to, as places to put its record.
-func (a *Author) holders(ctx context.Context, n naming.Name) (out []naming.Sink, err error) {
-	holdings, err := a.State.Holdings(ctx, n)
-	if err != nil {
-		return nil, err
-	}
-	for _, h := range holdings {
-		host, err := a.State.Host(ctx, h.Host)
-		if errors.Is(err, state.ErrNotFound) || h.NamePin == "" {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		base, hc := a.face(host)
-		out = append(out, naming.NewRoutingClient(host.Name, base, hc))
-	}
-	return out, nil
-}
-
 // PutRecord checks a record, keeps it if it is the best, and hands it to
 // routing and to the hosts.
 func (a *Author) PutRecord(ctx context.Context, req PutRequest) (PutResult, error) {
@@ -133,19 +128,32 @@ func (a *Author) PutRecord(ctx context.Context, req PutRequest) (PutResult, erro
 		return PutResult{}, err
 	}
 	a.Resolver.Accepted(rec)
+	a.Signed(rec)
 	out := PutResult{Name: n.String(), Sequence: rec.Sequence(), Put: []NameAnswer{}}
-	holders, err := a.holders(ctx, n)
+	hosts, err := a.keepers(ctx, &publication{name: n})
 	if err != nil {
 		return out, err
 	}
-	for _, sink := range append(a.Sinks(), holders...) {
-		ctx, cancel := context.WithTimeout(ctx, a.requestTime(putDeadline))
-		an := NameAnswer{Source: sink.String(), Sequence: rec.Sequence()}
-		if err := sink.Put(ctx, rec); err != nil {
-			an.Sequence, an.Error = 0, err.Error()
+	ctx, cancel := context.WithTimeout(ctx, a.requestTime(putDeadline))
+	defer cancel()
+	sinks := a.Sinks(n)
+	out.Put = make([]NameAnswer, len(sinks)+len(hosts))
+	var wg sync.WaitGroup
+	put := func(i int, sink string, err error) {
+		out.Put[i] = NameAnswer{Source: sink, Sequence: rec.Sequence()}
+		if err != nil {
+			out.Put[i].Sequence, out.Put[i].Error = 0, err.Error()
 		}
-		cancel()
-		out.Put = append(out.Put, an)
 	}
+	for i, s := range sinks {
+		wg.Go(func() { put(i, s.String(), s.Put(ctx, rec)) })
+	}
+	for i, h := range hosts {
+		wg.Go(func() {
+			_, err := a.tell(ctx, h, rec)
+			put(len(sinks)+i, h.Name, err)
+		})
+	}
+	wg.Wait()
 	return out, nil
 }

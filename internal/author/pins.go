@@ -75,6 +75,13 @@ func (a *Author) abandon(ctx context.Context, p *publication) {
 		}
 	}
 	wg.Wait()
+	// Nothing has changed: the copies of what is published stand as they stood.
+	for _, row := range p.placed.before {
+		row.TempPin = p.placed.tempPin(row.Host)
+		if err := a.State.PutHolding(ctx, row); err != nil {
+			a.Log.Warn("write holding", "err", err)
+		}
+	}
 }
 
 // dropPins deletes temporary pins at a host: those of the given roots, or all

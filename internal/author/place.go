@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/holdfast-sites/holdfast/internal/state"
+	"github.com/holdfast-sites/holdfast/naming"
 	"github.com/holdfast-sites/holdfast/replicate"
 )
 
@@ -34,6 +36,8 @@ type placement struct {
 	holdings map[peer.ID]*state.Holding
 	standby  []peer.ID
 	order    []peer.ID // the holders, in the plan's order
+
+	before []state.Holding // where the copies stood when it began
 }
 
 func (pl *placement) holding(id peer.ID) *state.Holding {
@@ -41,6 +45,17 @@ func (pl *placement) holding(id peer.ID) *state.Holding {
 	defer pl.mu.Unlock()
 	return pl.holdings[id]
 }
+
+// tempPin is the temporary pin that is left at a host; "" for none.
+func (pl *placement) tempPin(id peer.ID) string {
+	if h := pl.holding(id); h != nil {
+		return h.TempPin
+	}
+	return ""
+}
+
+// holds tells whether a host is among the holders.
+func (pl *placement) holds(id peer.ID) bool { return slices.Contains(pl.order, id) }
 
 // place is steps 6 and 7: hosts are chosen, pull the root over the connection
 // that we open, and prove every byte. A host that fails is replaced by the
@@ -83,13 +98,15 @@ func (a *Author) openPlacement(ctx context.Context, p *publication) (*placement,
 		return nil, err
 	}
 	if p.copies > 0 {
-		hosts = a.refresh(ctx, hosts)
+		if hosts, err = a.refresh(ctx, hosts); err != nil {
+			return nil, err
+		}
 	}
 	known, err := a.State.Holdings(ctx, p.name)
 	if err != nil {
 		return nil, err
 	}
-	pl := &placement{hosts: make(map[peer.ID]state.Host), holdings: make(map[peer.ID]*state.Holding)}
+	pl := &placement{hosts: make(map[peer.ID]state.Host), holdings: make(map[peer.ID]*state.Holding), before: known}
 	for _, h := range hosts {
 		pl.hosts[h.ID] = h
 		pl.holdings[h.ID] = &state.Holding{Site: p.name, Host: h.ID}
@@ -98,7 +115,8 @@ func (a *Author) openPlacement(ctx context.Context, p *publication) (*placement,
 		if _, ok := pl.hosts[h.Host]; !ok {
 			continue
 		}
-		kept := state.Holding{Site: h.Site, Host: h.Host, Root: h.Root, NamePin: h.NamePin, TempPin: h.TempPin}
+		kept := h
+		kept.State, kept.Error, kept.VerifiedAt = "", "", time.Time{}
 		if h.Root.Equals(p.built.Root) { // what was proved of another root says nothing about this one
 			kept.VerifiedAt = h.VerifiedAt
 		}
@@ -290,15 +308,44 @@ func (a *Author) audit(ctx context.Context, p *publication, pl *placement, host 
 	if err != nil {
 		return err
 	}
-	if err := a.State.AddEvidence(ctx, evidence(res)); err != nil {
-		return err
-	}
-	if res.Verdict != replicate.Proved {
-		return fmt.Errorf("audit: %s: %s", res.Verdict, res.Detail)
+	at := res.At
+	switch res.Verdict {
+	case replicate.Busy: // it has proved the same so often that it wants a pause: that says nothing against it
+		if at, err = a.lastProof(ctx, p.name, host.ID, p.built.Root); err != nil {
+			return err
+		}
+		if a.Now().Sub(at) > proofStands {
+			return fmt.Errorf("audit: it wants to be asked again at %s", res.Until.UTC().Format(time.RFC3339))
+		}
+	default:
+		if err := a.State.AddEvidence(ctx, evidence(res)); err != nil {
+			return err
+		}
+		if res.Verdict != replicate.Proved {
+			return fmt.Errorf("audit: %s: %s", res.Verdict, res.Detail)
+		}
 	}
 	return a.setHolding(ctx, p, pl, host.ID, func(h *state.Holding) {
-		h.State, h.Error, h.Root, h.VerifiedAt = Proved, "", p.built.Root, res.At
+		h.State, h.Error, h.Root, h.VerifiedAt = Proved, "", p.built.Root, at
 	})
+}
+
+// proofStands is for how long a proof of ours counts where a host has no time for another one: it may make us wait an hour.
+const proofStands = 70 * time.Minute
+
+// lastProof is when a host last proved to us that it holds all of a root, for this site; zero for never, and where the last
+// thing that we saw of it was no proof.
+func (a *Author) lastProof(ctx context.Context, site naming.Name, host peer.ID, root cid.Cid) (time.Time, error) {
+	seen, err := a.State.LastEvidence(ctx, site, state.EvidenceAudit)
+	if err != nil {
+		return time.Time{}, err
+	}
+	for _, e := range seen {
+		if e.Host == host && e.OK && e.Root.Equals(root) {
+			return e.At, nil
+		}
+	}
+	return time.Time{}, nil
 }
 
 func evidence(r replicate.AuditResult) state.Evidence {

@@ -41,6 +41,9 @@ func (e *PreflightError) Details() map[string]any { return map[string]any{"prefl
 // preflight is steps 2 and 3: the durable barrier, and meanwhile what would surprise the site's
 // readers, said before anybody else holds it.
 func (a *Author) preflight(ctx context.Context, p *publication) error {
+	if p.req.Root != "" { // readers have seen it
+		return p.session.Sync(ctx)
+	}
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.session.Sync(gctx) })
 	group.Go(func() (err error) {

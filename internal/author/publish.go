@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/internal/author/preflight"
@@ -19,7 +20,9 @@ import (
 
 // PublishRequest asks for a folder to become a site's newest release.
 type PublishRequest struct {
-	Dir   string `json:"dir"`  // absolute
+	Dir string `json:"dir"` // absolute
+	// Root is, in place of Dir, the CID of a folder that is here or at the site's holders already.
+	Root  string `json:"root,omitempty"`
 	Alias string `json:"site"` // the key's alias; the key is made if there is none
 	// Copies is how many hosts must prove that they hold everything before the
 	// name moves. Nil: DefaultCopies, or as many as there are hosts.
@@ -29,8 +32,10 @@ type PublishRequest struct {
 	Message string `json:"message,omitempty"`
 	// IfRoot makes the publish conditional: the newest release known to anybody must
 	// have this root. Empty: it must be our own.
-	IfRoot       string `json:"if_root,omitempty"`
-	ForceOffline bool   `json:"force_offline,omitempty"`
+	IfRoot string `json:"if_root,omitempty"`
+	// Rebase publishes on top of whatever the newest release is, whoever made it: it becomes the predecessor.
+	Rebase       bool `json:"rebase,omitempty"`
+	ForceOffline bool `json:"force_offline,omitempty"`
 	// OnlyChanged publishes nothing where the folder's root is that of our last
 	// release: no release, no record, no host is asked.
 	OnlyChanged bool `json:"only_changed,omitempty"`
@@ -42,6 +47,10 @@ type PublishRequest struct {
 	Lifetime time.Duration      `json:"lifetime,omitempty"` // 0: naming.DefaultLifetime
 	TTL      time.Duration      `json:"ttl,omitempty"`      // 0: naming.DefaultTTL
 	Keep     int                `json:"keep,omitempty"`     // releases kept by holders; 0: DefaultKeep
+	// Grace is how long the root before stays at holders, and at gateways for pages that are open; nil: DefaultGrace.
+	Grace *time.Duration `json:"grace,omitempty"`
+	// NoGrace takes back what was published before at once: holders keep this release only.
+	NoGrace bool `json:"no_grace,omitempty"`
 }
 
 // Defaults of a PublishRequest.
@@ -49,6 +58,7 @@ const (
 	DefaultCopies       = 3
 	DefaultKeep         = 2
 	DefaultAvailability = 999_900 // millionths
+	DefaultGrace        = 24 * time.Hour
 )
 
 // Published is the outcome of a publish.
@@ -89,6 +99,10 @@ type publication struct {
 	placed  *placement
 	policy  cid.Cid
 	record  naming.Record
+	told    map[peer.ID]bool // hosts that have taken the record
+
+	restates bool   // the record says anew where the name leads, without a new release
+	shows    uint64 // the number of the release that it is to show then; 0: the newest
 
 	changed  int64 // files, 0: not known
 	findings preflight.Report
@@ -119,10 +133,13 @@ func (a *Author) Publish(ctx context.Context, req PublishRequest, report func(Ev
 	if err := a.checkFolder(req); err != nil {
 		return Published{}, err
 	}
+	if err := checkTerms(req); err != nil {
+		return Published{}, err
+	}
 	if err := a.countCopies(ctx, p); err != nil {
 		return Published{}, err
 	}
-	if err := a.open(p); err != nil {
+	if err := a.open(ctx, p); err != nil {
 		return Published{}, err
 	}
 	done, err := a.turns.take(ctx, p.name.String())
@@ -137,7 +154,7 @@ func (a *Author) Publish(ctx context.Context, req PublishRequest, report func(Ev
 	defer p.session.Close()
 
 	steps := []func(context.Context, *publication) error{
-		a.build, a.compare, a.preflight, a.guard, a.makeRelease, a.place, a.sign, a.follow, a.look,
+		a.build, a.compare, a.preflight, a.guard, a.makeRelease, a.place, a.sign, a.announce, a.follow, a.look, a.askAgain,
 	}
 	for _, step := range steps {
 		err := step(ctx, p)
@@ -157,8 +174,11 @@ func (a *Author) Publish(ctx context.Context, req PublishRequest, report func(Ev
 
 // checkFolder wants a folder that everybody may read, and an alias.
 func (a *Author) checkFolder(req PublishRequest) error {
-	if req.Dir == "" || req.Alias == "" {
+	switch {
+	case (req.Dir == "") == (req.Root == "") || req.Alias == "":
 		return usagef("a folder and a site's alias are needed")
+	case req.Root != "":
+		return nil
 	}
 	switch fi, err := os.Stat(req.Dir); {
 	case err != nil:
@@ -169,10 +189,26 @@ func (a *Author) checkFolder(req PublishRequest) error {
 	return a.apart(req.Dir)
 }
 
+// checkTerms refuses what no record and no policy can say.
+func checkTerms(req PublishRequest) error {
+	switch {
+	case req.Lifetime < 0 || req.TTL < 0:
+		return usagef("a lifetime and a TTL must be more than nothing")
+	case req.Keep < 0 || req.Keep > replicate.MaxKeep:
+		return usagef("holders keep 1 to %d releases, not %d", replicate.MaxKeep, req.Keep)
+	case req.Grace != nil && (*req.Grace < 0 || *req.Grace > replicate.MaxGrace || *req.Grace%time.Second != 0):
+		return usagef("the grace must be whole seconds, at most a year")
+	}
+	return nil
+}
+
 // open finds the site's key, or makes it: the first publish needs no other command.
-func (a *Author) open(p *publication) error {
+func (a *Author) open(ctx context.Context, p *publication) error {
 	signer, err := a.Keys.Signer(p.req.Alias)
 	if errors.Is(err, naming.ErrNoKey) {
+		if err := a.neverPublished(ctx, p.req.Alias); err != nil {
+			return err
+		}
 		if _, err = a.Keys.New(p.req.Alias); err == nil {
 			signer, err = a.Keys.Signer(p.req.Alias)
 		}
@@ -182,6 +218,18 @@ func (a *Author) open(p *publication) error {
 	}
 	p.signer, p.name = signer, signer.Name()
 	return nil
+}
+
+// neverPublished refuses an alias whose site is without its key here: a new key would be another site.
+func (a *Author) neverPublished(ctx context.Context, alias string) error {
+	site, err := a.State.SiteByAlias(ctx, alias)
+	if errors.Is(err, state.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: that of %s, %s, was removed from this machine; bring it back with `holdfast key restore`, or publish under another alias", naming.ErrNoKey, alias, site.Name)
 }
 
 // countCopies settles how many copies are wanted before anything is built, so
@@ -229,6 +277,9 @@ func knownHosts(n int) string {
 
 // build is step 1: the DAG.
 func (a *Author) build(ctx context.Context, p *publication) error {
+	if p.req.Root != "" {
+		return a.adopt(ctx, p)
+	}
 	built, err := a.buildFolder(ctx, p.session, p.req.Dir, merkle.BuildOptions{
 		Symlinks: p.req.Symlinks, Reread: p.req.NoCache, InPlace: p.req.InPlace,
 		Progress: func(g merkle.Progress) { p.report(Event{Step: "build", Done: g.Bytes, Total: g.TotalBytes}) },
@@ -241,72 +292,9 @@ func (a *Author) build(ctx context.Context, p *publication) error {
 	return nil
 }
 
-// guard is step 4: the best record known to self and network, and whether it
-// may be followed by ours.
-func (a *Author) guard(ctx context.Context, p *publication) error {
-	p.report(Event{Step: "ask", Message: "who has published " + p.req.Alias})
-	res, reached, err := a.Resolver.ResolveFresh(ctx, p.name)
-	switch {
-	case err == nil:
-		p.best = res.Record
-	case errors.Is(err, naming.ErrNotFound) || errors.Is(err, naming.ErrUnavailable):
-	case errors.Is(err, naming.ErrExpired) || errors.Is(err, naming.ErrOlder):
-		// What we hold has expired and nobody has better: it still sets the sequence.
-		if p.best, err = a.State.Best(ctx, p.name); err != nil {
-			return err
-		}
-	default:
-		return err
-	}
-	if !reached && a.Asked() && !p.req.ForceOffline {
-		return fmt.Errorf("%w: nobody could say what the newest release of %s is; publish with --force-offline if no other machine publishes it (%v)", ErrUnreachable, p.req.Alias, err)
-	}
-	return a.mayFollow(ctx, p, res.Source)
-}
-
-// mayFollow refuses to overwrite what this machine has not signed itself.
-func (a *Author) mayFollow(ctx context.Context, p *publication, source string) error {
-	site, err := a.State.SiteByName(ctx, p.name)
-	if err != nil && !errors.Is(err, state.ErrNotFound) {
-		return err
-	}
-	root := rootOf(p.best)
-	if p.req.IfRoot != "" {
-		want, err := cid.Decode(p.req.IfRoot)
-		if err != nil {
-			return usagef("--if-root: %v", err)
-		}
-		if !root.Equals(want) {
-			return a.conflict(ctx, p, site, source, want)
-		}
-		return nil
-	}
-	if p.best.IsZero() || p.best.Sequence() < site.Sequence {
-		return nil
-	}
-	if p.best.Sequence() == site.Sequence && root.Equals(site.Root) {
-		return nil
-	}
-	return a.conflict(ctx, p, site, source, cid.Undef)
-}
-
-// conflict describes the newer release as far as it can be had in a few seconds.
-func (a *Author) conflict(ctx context.Context, p *publication, site state.Site, source string, want cid.Cid) error {
-	e := &ConflictError{Alias: p.req.Alias, Name: p.name, Ours: site.Sequence, WantOld: want}
-	if p.best.IsZero() {
-		return e
-	}
-	root := rootOf(p.best)
-	e.Newer = Newer{Root: cidString(root), Release: cidString(p.best.Release()), Sequence: p.best.Sequence(), Source: source}
-	if rel, err := a.readRelease(ctx, releaseOf(p.best)); err == nil {
-		e.Newer.Number, e.Newer.Time, e.Newer.Message = rel.Number, timePtr(rel.Time), rel.Message
-	}
-	return e
-}
-
 // readRelease reads a release from here or from the network, within 5 s.
 func (a *Author) readRelease(ctx context.Context, c cid.Cid) (merkle.Release, error) {
-	if !c.Defined() {
+	if !c.Defined() || a.Store == nil && a.Network == nil {
 		return merkle.Release{}, naming.ErrNotFound
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)

@@ -37,7 +37,7 @@ func releaseOf(r naming.Record) cid.Cid {
 // sees them, then handed to the hosts and to routing.
 func (a *Author) sign(ctx context.Context, p *publication) error {
 	s := naming.Statement{
-		Value: "/ipfs/" + p.built.Root.String(), Release: p.relCID,
+		Value: "/ipfs/" + p.built.Root.String(), Release: p.relCID, Recovery: p.signer.Recovery(),
 		TTL: p.req.TTL, ValidUntil: a.Now().Add(p.lifetime()),
 	}
 	s, err := naming.Next(p.best, s)
@@ -59,6 +59,7 @@ func (a *Author) sign(ctx context.Context, p *publication) error {
 		return err
 	}
 	a.Resolver.Accepted(rec)
+	a.Signed(rec)
 	p.record = rec
 	p.report(Event{Step: "sign", Message: fmt.Sprintf("sequence %d, valid until %s", rec.Sequence(), rec.ValidUntil().Format(time.DateOnly))})
 	return nil
@@ -72,15 +73,33 @@ func (p *publication) lifetime() time.Duration {
 }
 
 func (p *publication) keep() int {
-	if p.req.Keep > 0 {
+	switch {
+	case p.req.NoGrace:
+		return 1
+	case p.req.Keep > 0:
 		return p.req.Keep
 	}
 	return DefaultKeep
 }
 
+func (p *publication) grace() time.Duration {
+	switch {
+	case p.req.NoGrace:
+		return 0
+	case p.req.Grace != nil:
+		return *p.req.Grace
+	}
+	return DefaultGrace
+}
+
 // writePolicy puts holders and standbys, in the plan's order, into the roster.
 func (a *Author) writePolicy(ctx context.Context, p *publication, expires time.Time) error {
-	pol := replicate.Policy{Copies: p.copies, Availability: DefaultAvailability, Keep: p.keep(), Expires: expires}
+	pol := replicate.Policy{Copies: p.copies, Availability: DefaultAvailability, Keep: p.keep(), Grace: p.grace(), Expires: expires}
+	if p.relCID.Equals(releaseOf(p.best)) && p.best.Policy().Defined() { // the same release once more: what it has taken back stays so
+		if before, err := replicate.ReadPolicy(ctx, a.blocks(), p.best.Policy()); err == nil {
+			pol.Grace = min(pol.Grace, before.Grace)
+		}
+	}
 	for _, id := range append(append([]peer.ID{}, p.placed.order...), p.placed.standby...) {
 		if len(pol.Roster) == replicate.MaxRoster {
 			break
@@ -88,15 +107,21 @@ func (a *Author) writePolicy(ctx context.Context, p *publication, expires time.T
 		h := p.placed.hosts[id]
 		pol.Roster = append(pol.Roster, replicate.Member{ID: id, Addrs: bareAddrs(h.Addrs), URL: h.URL, Labels: h.Labels})
 	}
+	var err error
+	p.policy, err = a.putPolicy(ctx, p, pol)
+	return err
+}
+
+// putPolicy keeps a policy here.
+func (a *Author) putPolicy(ctx context.Context, p *publication, pol replicate.Policy) (cid.Cid, error) {
 	block, err := replicate.EncodePolicy(pol)
 	if err != nil {
-		return err
+		return cid.Undef, err
 	}
-	p.policy = block.Cid()
 	if _, err := p.session.Put(ctx, block); err != nil {
-		return err
+		return cid.Undef, err
 	}
-	return a.keepBlock(ctx, p, p.policy)
+	return block.Cid(), a.keepBlock(ctx, p, block.Cid())
 }
 
 // bareAddrs are the addresses as a roster holds them: without /p2p/ID, at most 16.

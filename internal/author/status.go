@@ -33,6 +33,8 @@ type SiteStatus struct {
 	Live       bool        `json:"live"`
 	URL        string      `json:"url"`
 	Hosts      []HostState `json:"hosts"`
+	NameLife   NameLife    `json:"name_life"`
+	Warnings   []string    `json:"warnings,omitempty"`
 	Stored     *Stored     `json:"stored,omitempty"` // nil where the block store was not opened
 }
 
@@ -107,6 +109,20 @@ func (a *Author) siteStatus(ctx context.Context, s state.Site) (SiteStatus, erro
 	if err != nil {
 		return out, err
 	}
+	var shown naming.Record
+	if out.NameLife, shown, err = a.nameLife(ctx, s, holdings); err != nil {
+		return out, err
+	}
+	out.ValidUntil = out.NameLife.ValidUntil
+	if out.NameLife.Delegate != "" && rootOf(shown).Defined() { // what the deploy key has published since
+		s.Root, s.Release = rootOf(shown), shown.Release()
+		out.Root, out.Release = cidString(s.Root), cidString(s.Release)
+		rel, _ := a.readRelease(ctx, s.Release) // where it can't be had, nothing is better than what an older one says
+		out.Number, out.Files, out.Bytes, out.Published = rel.Number, rel.Files, rel.Bytes, timePtr(rel.Time)
+	}
+	if out.Warnings, err = a.warnings(ctx, s, out.NameLife); err != nil {
+		return out, err
+	}
 	proved := 0
 	for _, hold := range holdings {
 		host, ok := byID[hold.Host]
@@ -114,19 +130,43 @@ func (a *Author) siteStatus(ctx context.Context, s state.Site) (SiteStatus, erro
 			host = state.Host{ID: hold.Host, Name: hold.Host.String()}
 		}
 		hs := hostState(host, hold)
-		if hs.State == Proved && !hold.Root.Equals(s.Root) {
-			hs.State = Queued // proved of an older root only
+		if hs.State == Proved && !hold.Root.Equals(s.Root) { // proved of another root last
+			hs.State, hs.VerifiedAt = Queued, nil
+			at, err := a.lastProof(ctx, s.Name, hold.Host, s.Root)
+			if err != nil {
+				return out, err
+			}
+			if a.Now().Sub(at) < proofStands {
+				hs.State, hs.VerifiedAt = Proved, timePtr(at)
+			}
 		}
 		if hs.State == Proved {
 			proved++
 		}
 		out.Hosts = append(out.Hosts, hs)
 	}
-	// Safe is what the wanted copies promise; fewer than those promise nothing.
-	if s.Copies > 0 && proved >= s.Copies {
-		out.SafeUntil = timePtr(s.ValidUntil)
+	// Safe is what the wanted copies promise; fewer than those promise nothing, nor do copies of what nobody sees.
+	if s.Copies > 0 && proved >= s.Copies && !out.NameLife.Overtaken {
+		out.SafeUntil = out.ValidUntil
 	}
 	return out, nil
+}
+
+// mirror has what a deploy key has published here for as long as it is audited: nobody can check a proof without the bytes.
+func (a *Author) mirror(ctx context.Context, p *publication, root cid.Cid) (done func(), err error) {
+	p.built.Root = root
+	if p.session, err = a.Store.Begin(ctx, "check:"+p.name.String()); err != nil {
+		return nil, err
+	}
+	cids, err := a.whole(ctx, p.session, root)
+	if err == nil && cids == nil {
+		_, err = a.bringBack(ctx, p, root)
+	}
+	if err != nil {
+		p.session.Close()
+		return nil, fmt.Errorf("what the deploy key has published can't be had, so its copies can't be checked: %w", err)
+	}
+	return func() { p.session.Close() }, nil
 }
 
 // recheck audits each holder of a site again.
@@ -146,6 +186,16 @@ func (a *Author) recheck(ctx context.Context, s state.Site, report func(Event)) 
 		return err
 	}
 	defer done()
+	if chain, root, err := a.Resolver.Follow(ctx, s.Name); err == nil && len(chain) > 1 {
+		done, err := a.mirror(ctx, p, root)
+		if err != nil {
+			return err
+		}
+		defer done()
+	}
+	if err := a.lookAtNames(ctx, s.Name); err != nil {
+		return err
+	}
 	pl, err := a.openPlacement(ctx, p)
 	if err != nil {
 		return err
@@ -172,69 +222,6 @@ func (a *Author) recheck(ctx context.Context, s state.Site, report func(Event)) 
 	return g.Wait()
 }
 
-// HistoryEntry is one release.
-type HistoryEntry struct {
-	Number   uint64     `json:"number"`
-	Release  string     `json:"release"`
-	Root     string     `json:"root"`
-	Time     *time.Time `json:"time"`
-	Message  string     `json:"message"`
-	Files    int64      `json:"files"`
-	Bytes    int64      `json:"bytes"`
-	Sequence uint64     `json:"sequence,omitempty"` // of the record that last named it, where known
-}
-
-// HistoryRequest asks for a site's releases, newest first.
-type HistoryRequest struct {
-	Site  string `json:"site"`            // alias or name
-	Limit int    `json:"limit,omitempty"` // 0: 100
-}
-
-// History walks the chain of releases from the site's current record; where
-// that can't be had, it tells what was published here.
-func (a *Author) History(ctx context.Context, req HistoryRequest) ([]HistoryEntry, error) {
-	limit := req.Limit
-	if limit <= 0 {
-		limit = 100
-	}
-	name, err := a.nameOf(ctx, req.Site)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := a.State.Releases(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	sequences := make(map[cid.Cid]uint64)
-	for _, r := range rows {
-		sequences[r.CID] = max(sequences[r.CID], r.Sequence)
-	}
-	var head cid.Cid
-	if rec, err := a.State.Best(ctx, name); err == nil {
-		head = rec.Release()
-	} else if chain, _, err := a.Resolver.Follow(ctx, name); err == nil {
-		head = chain[len(chain)-1].Record.Release()
-	} else {
-		return nil, err
-	}
-	out := []HistoryEntry{}
-	for c := head; c.Defined() && len(out) < limit; {
-		rel, err := a.readRelease(ctx, c)
-		if err != nil {
-			if len(out) > 0 {
-				break // the older part of the chain is out of reach
-			}
-			return nil, err
-		}
-		out = append(out, HistoryEntry{
-			Number: rel.Number, Release: c.String(), Root: rel.Root.String(), Time: timePtr(rel.Time),
-			Message: rel.Message, Files: rel.Files, Bytes: rel.Bytes, Sequence: sequences[c],
-		})
-		c = rel.Previous
-	}
-	return out, nil
-}
-
 // nameOf turns an alias or a name's spelling into the name.
 func (a *Author) nameOf(ctx context.Context, s string) (naming.Name, error) {
 	site, err := a.State.SiteByAlias(ctx, s)
@@ -244,8 +231,8 @@ func (a *Author) nameOf(ctx context.Context, s string) (naming.Name, error) {
 	if !errors.Is(err, state.ErrNotFound) {
 		return naming.Name{}, err
 	}
-	if signer, err := a.Keys.Signer(s); err == nil {
-		return signer.Name(), nil
+	if key, err := a.Keys.Info(s); err == nil {
+		return key.Name, nil
 	}
 	n, err := naming.ParseName(s)
 	if err != nil {

@@ -179,9 +179,9 @@ func TestAConflictTellsWhatIsNewerAndWhatToDo(t *testing.T) {
 		not  []string
 	}{
 		{ConflictError{Alias: "blog", Newer: newer}, []string{"published by another machine", "sequence 9", "release 7 of 2026-05-01", `"hi\x1b"`,
-			"root bafynew", "seen at alice", "holdfast get /ipfs/bafynew", "--if-root bafynew"}, nil},
+			"root bafynew", "seen at alice", "holdfast get /ipfs/bafynew", "--rebase"}, nil},
 		{ConflictError{Alias: "blog", Ours: 5, Newer: newer}, []string{"newer release than this machine's (sequence 5)"}, []string{"another machine"}},
-		{ConflictError{Alias: "blog", Ours: 5, Newer: newer, WantOld: cid.MustParse(aCID)}, []string{"not at " + aCID, "--if-root bafynew"}, nil},
+		{ConflictError{Alias: "blog", Ours: 5, Newer: newer, WantOld: cid.MustParse(aCID)}, []string{"not at " + aCID, "--rebase"}, nil},
 		{ConflictError{Alias: "blog", WantOld: cid.MustParse(aCID)}, []string{"not at " + aCID, "nobody knows a release"}, []string{"/ipfs/", "sequence", "none"}},
 		{ConflictError{Alias: "blog", Newer: Newer{Sequence: 3, Source: "alice"}}, []string{"another name", "sequence 3"}, []string{"/ipfs/ "}},
 		{ConflictError{Alias: "blog", Newer: Newer{Root: "bafynew", Sequence: 3, Source: naming.SourceOwn}}, []string{"known to this machine"}, []string{"release 0", "seen at"}},

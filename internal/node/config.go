@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
+
+	"github.com/holdfast-sites/holdfast/naming"
 )
 
 // Config is what config.toml in the home can say; a flag of the command line
@@ -26,6 +28,8 @@ type Config struct {
 	RuntimeDir string       `toml:"-"`
 	Tool       string       `toml:"-"` // what releases say they were made by
 	Log        *slog.Logger `toml:"-"` // nil: discard
+	// Keys is how the sites' keys are opened; its Dir is the home's.
+	Keys naming.KeyringConfig `toml:"-"`
 
 	// Dial opens the TCP connections of the libp2p host and to the URLs of hosts. nil: the system's dialler.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error) `toml:"-"`
@@ -41,6 +45,12 @@ type Config struct {
 	Store   StoreConfig   `toml:"store"`
 
 	Timeouts TimeoutsConfig `toml:"timeouts"`
+	DNS      DNSConfig      `toml:"dns"`
+}
+
+// DNSConfig is the [dns] table. Nobody is asked unless it, or gateway.dns, says so.
+type DNSConfig struct {
+	Resolvers []string `toml:"resolvers"` // "system", "https://HOST/dns-query", "udp://IP:PORT": each where those before gave no answer
 }
 
 // P2PConfig is the [p2p] table.
@@ -49,7 +59,7 @@ type P2PConfig struct {
 	Announce     []string `toml:"announce"`      // multiaddrs told to others in place of those listened on
 	PSKFile      string   `toml:"psk_file"`      // 32 bytes, raw or hex: a private network's key
 	AllowPrivate bool     `toml:"allow_private"` // dial private addresses that tenants name
-	Routers      []string `toml:"routers"`       // delegated routers' base URLs, public network only
+	Routers      []string `toml:"routers"`       // delegated routers' base URLs: names are put and asked for there, and on the public network providers too
 }
 
 // GatewayConfig is the [gateway] table.
@@ -60,7 +70,7 @@ type GatewayConfig struct {
 	TrustedProxies   []string               `toml:"trusted_proxies"`
 	Hosts            map[string]GatewayHost `toml:"hosts"`
 	DNSLink          map[string]string      `toml:"dnslink"` // domain → "/ipns/…"; no DNS is asked
-	DNS              bool                   `toml:"dns"`     // ask DNS for DNSLink records
+	DNS              bool                   `toml:"dns"`     // ask DNS for DNSLink records of whatever domain readers name; without [dns]: the system's resolver
 }
 
 // GatewayHost is one [gateway.hosts."example.com"] table.

@@ -5,14 +5,12 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 
-	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/internal/p2p"
 	"github.com/holdfast-sites/holdfast/naming"
 	"github.com/holdfast-sites/holdfast/replicate"
@@ -35,8 +33,8 @@ func (n *Node) mayAudit(ctx context.Context, verifier peer.ID, site naming.Name,
 	if n.service != nil && n.service.Audited(ctx, verifier, site, roots) {
 		return true
 	}
-	rec, err := n.state.Best(ctx, site)
-	if err != nil || !rec.Policy().Defined() {
+	rec := n.governing(ctx, site)
+	if rec.IsZero() || !rec.Policy().Defined() {
 		return false
 	}
 	pol, err := replicate.ReadPolicy(ctx, n.store, rec.Policy())
@@ -80,31 +78,16 @@ func (n *Node) maxPinBytes() int64 {
 	return defaultMaxPin
 }
 
-// followed tells which names' records this node takes from anybody.
-func (n *Node) followed(name naming.Name) bool {
-	names, err := n.namesToKeep(context.Background())
-	if err != nil {
-		n.log.Warn("list followed names", "err", err)
-		return false
-	}
-	return slices.Contains(names, name)
-}
-
-// recordArrived makes a pushed record count at once.
-func (n *Node) recordArrived(r naming.Record) {
-	n.resolver.Accepted(r)
-	n.relay.Kick(r.Name())
-	if n.service != nil {
-		n.service.FollowNow(r.Name())
-	}
-}
-
 // acquaintance connects a reader to the holders that a site's policy names,
 // so that blocks are asked of those who have them.
 type acquaintance struct {
-	p2p   *p2p.Node
-	local blockstore.Getter
-	log   interface{ Debug(string, ...any) }
+	p2p     *p2p.Node
+	holders *rosterCache
+	log     interface{ Debug(string, ...any) }
+
+	ctx    context.Context // of what goes on behind readers
+	stop   context.CancelFunc
+	behind sync.WaitGroup
 
 	mu  sync.Mutex
 	met map[cid.Cid]time.Time // policy → when its roster was last connected to
@@ -113,35 +96,67 @@ type acquaintance struct {
 const (
 	meetAgain    = 5 * time.Minute
 	meetDeadline = 5 * time.Second
+	meetPatience = 100 * time.Millisecond // of a reader
 	maxMet       = 4096
 )
 
-func newAcquaintance(p *p2p.Node, local blockstore.Getter, log interface{ Debug(string, ...any) }) *acquaintance {
-	return &acquaintance{p2p: p, local: local, log: log, met: make(map[cid.Cid]time.Time)}
+func newAcquaintance(p *p2p.Node, holders *rosterCache, log interface{ Debug(string, ...any) }) *acquaintance {
+	ctx, stop := context.WithCancel(context.Background())
+	return &acquaintance{p2p: p, holders: holders, log: log, met: make(map[cid.Cid]time.Time), ctx: ctx, stop: stop}
+}
+
+// close ends what goes on and waits for it.
+func (a *acquaintance) close() {
+	a.stop()
+	a.behind.Wait()
 }
 
 // meetRoster connects to the members of the policy's roster, unless it did so a moment
-// ago. It fails silently: the blocks may be had elsewhere.
+// ago. It fails silently: the blocks may be had elsewhere. A reader is held up for a moment only: of a release that
+// is being published the policy may come after the site, and those who are connected have the site.
 func (a *acquaintance) meetRoster(ctx context.Context, policy cid.Cid) {
 	if a == nil || !policy.Defined() || !a.due(policy) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, meetDeadline)
-	defer cancel()
+	done := make(chan struct{})
+	a.behind.Go(func() {
+		defer close(done)
+		ctx, cancel := context.WithTimeout(a.ctx, meetDeadline)
+		defer cancel()
+		a.meet(ctx, policy)
+	})
+	patience := time.NewTimer(meetPatience)
+	defer patience.Stop()
+	select {
+	case <-done:
+	case <-patience.C:
+	case <-ctx.Done():
+	}
+}
+
+func (a *acquaintance) meet(ctx context.Context, policy cid.Cid) {
 	pol, err := replicate.ReadPolicy(ctx, a.p2p.Blocks(), policy)
 	if err != nil {
 		a.log.Debug("policy", "cid", policy, "err", err)
+		a.forget(policy)
 		return
 	}
 	var infos []peer.AddrInfo
-	for _, m := range pol.Roster {
-		if ai, err := m.AddrInfo(); err == nil && ai.ID != a.p2p.ID() {
+	for _, ai := range a.holders.learn(policy, pol) {
+		if ai.ID != a.p2p.ID() {
 			infos = append(infos, ai)
 		}
 	}
 	if err := a.p2p.Connect(ctx, infos); err != nil {
 		a.log.Debug("connect to holders", "policy", policy, "err", err)
 	}
+}
+
+// forget has the next reader try again.
+func (a *acquaintance) forget(policy cid.Cid) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.met, policy)
 }
 
 func (a *acquaintance) due(policy cid.Cid) bool {

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/internal/author"
 	"github.com/holdfast-sites/holdfast/internal/control"
+	"github.com/holdfast-sites/holdfast/internal/dns"
 	"github.com/holdfast-sites/holdfast/internal/p2p"
 	"github.com/holdfast-sites/holdfast/internal/state"
 	"github.com/holdfast-sites/holdfast/merkle"
@@ -50,10 +52,8 @@ type (
 	Sites struct {
 		Sites []author.SiteStatus `json:"sites"`
 	}
-	Releases struct {
-		Releases []author.HistoryEntry `json:"releases"`
-	}
-	Hosts struct {
+	Releases = author.Releases
+	Hosts    struct {
 		Hosts []author.HostInfo `json:"hosts"`
 	}
 	Tokens struct {
@@ -80,32 +80,58 @@ func (n *Node) Methods() control.Methods {
 	return control.Methods{
 		Kind: KindOf,
 		Calls: map[string]control.Method{
-			"publish":      told(a.Publish),
-			"build":        told(a.Build),
-			"status":       told(n.sites),
-			"history":      call(n.releases),
-			"get":          told(a.Get),
-			"export":       told(a.Export),
-			"import":       call(func(ctx context.Context, p Address) (author.ImportResult, error) { return a.Import(ctx, p.Address) }),
-			"name resolve": call(func(ctx context.Context, p Address) (author.NameResult, error) { return a.ResolveName(ctx, p.Address) }),
-			"name get":     call(func(ctx context.Context, p Address) (author.NameRecord, error) { return a.GetRecord(ctx, p.Address) }),
-			"name put":     call(a.PutRecord),
-			"host add":     call(n.addHost),
-			"host list":    call(n.hosts),
-			"host remove":  call(func(ctx context.Context, p Address) (author.HostInfo, error) { return a.RemoveHost(ctx, p.Address) }),
-			"token create": call(n.createToken),
-			"token list":   call(n.listTokens),
-			"token revoke": call(n.revokeToken),
-			"invite":       call(n.invite),
-			"usage":        call(n.usage),
-			"gc":           told(n.collect),
-			"verify":       told(n.verify),
+			"publish":        told(a.Publish),
+			"build":          told(a.Build),
+			"status":         told(n.sites),
+			"history":        call(a.History),
+			"history verify": told(a.VerifyHistory),
+			"diff":           told(a.Diff),
+			"rollback":       told(a.Rollback),
+			"get":            told(a.Get),
+			"export":         told(a.Export),
+			"import":         call(func(ctx context.Context, p Address) (author.ImportResult, error) { return a.Import(ctx, p.Address) }),
+			"name resolve":   call(func(ctx context.Context, p Address) (author.NameResult, error) { return a.ResolveName(ctx, p.Address) }),
+			"name get":       call(func(ctx context.Context, p Address) (author.NameRecord, error) { return a.GetRecord(ctx, p.Address) }),
+			"domain check":   call(a.CheckDomain),
+			"name put":       call(a.PutRecord),
+			"name renew":     told(a.Renew),
+			"name delegate":  told(a.Delegate),
+			"name revoke":    told(a.Revoke),
+			"key rotate":     told(a.Rotate),
+			"follow":         call(n.followName),
+			"unfollow":       call(n.unfollowName),
+			"follows":        call(n.listFollows),
+			"key unlock":     call(n.unlockKey),
+			"host add":       call(n.addHost),
+			"host list":      call(n.hosts),
+			"host remove":    call(func(ctx context.Context, p Address) (author.HostInfo, error) { return a.RemoveHost(ctx, p.Address) }),
+			"token create":   call(n.createToken),
+			"token list":     call(n.listTokens),
+			"token revoke":   call(n.revokeToken),
+			"invite":         call(n.invite),
+			"usage":          call(n.usage),
+			"gc":             told(n.collect),
+			"verify":         told(n.verify),
 		},
 		Streams: map[string]control.Stream{
 			"cat":    control.TypedStream(func(ctx context.Context, p Address, w io.Writer) error { return a.Cat(ctx, p.Address, w) }),
 			"export": control.TypedStream(func(ctx context.Context, p Address, w io.Writer) error { return a.ExportTo(ctx, p.Address, w) }),
 		},
 	}
+}
+
+// Passphrase is the parameter of "key unlock".
+type Passphrase struct {
+	Alias      string `json:"alias"`
+	Passphrase string `json:"passphrase"`
+}
+
+// Format keeps the passphrase out of whatever prints it.
+func (p Passphrase) Format(s fmt.State, _ rune) { io.WriteString(s, "passphrase of "+p.Alias) }
+
+// unlockKey opens an encrypted key for as long as the node runs, or says what one that is still to be made is encrypted with.
+func (n *Node) unlockKey(_ context.Context, p Passphrase) (struct{}, error) {
+	return struct{}{}, n.keys.Unlock(p.Alias, p.Passphrase)
 }
 
 // addHost lets the node dial the new host from now on.
@@ -128,11 +154,6 @@ func (n *Node) createToken(ctx context.Context, p Address) (NewToken, error) {
 func (n *Node) sites(ctx context.Context, req author.StatusRequest, report func(author.Event)) (Sites, error) {
 	s, err := n.author.Status(ctx, req, report)
 	return Sites{s}, err
-}
-
-func (n *Node) releases(ctx context.Context, req author.HistoryRequest) (Releases, error) {
-	h, err := n.author.History(ctx, req)
-	return Releases{h}, err
 }
 
 func (n *Node) hosts(ctx context.Context, _ struct{}) (Hosts, error) {
@@ -221,15 +242,18 @@ func KindOf(err error) control.Kind {
 		return false
 	}
 	var conflict *author.ConflictError
+	var delegated *author.DelegatedError
 	var short *author.ShortError
 	var netErr net.Error
 	switch {
-	case errors.As(err, &conflict):
+	case errors.As(err, &conflict), errors.As(err, &delegated):
 		return control.Conflict
 	case errors.As(err, &short):
 		return control.Unavailable
-	case is(author.ErrUsage, naming.ErrInvalidName, naming.ErrInvalidAlias, naming.ErrKeyExists, replicate.ErrInvalid,
-		state.ErrConflict, p2p.ErrConfig, p2p.ErrAddress, os.ErrExist):
+	case is(naming.ErrDNSLink, naming.ErrLoop):
+		return control.Corrupt
+	case is(author.ErrUsage, naming.ErrInvalidName, naming.ErrInvalidAlias, naming.ErrKeyExists, naming.ErrPassphrase, replicate.ErrInvalid,
+		state.ErrConflict, p2p.ErrConfig, p2p.ErrAddress, dns.ErrResolver, os.ErrExist):
 		return control.Usage
 	case is(ErrHeld, author.ErrUnreachable, naming.ErrUnavailable, blockstore.ErrUnavailable, blockstore.ErrLocked,
 		replicate.ErrUnavailable, replicate.ErrTooFewHosts, p2p.ErrOffline, p2p.ErrListen, context.DeadlineExceeded):
@@ -237,9 +261,9 @@ func KindOf(err error) control.Kind {
 	case is(naming.ErrOlder):
 		return control.Conflict
 	case is(blockstore.ErrCorrupt, blockstore.ErrRefused, merkle.ErrMalformed, naming.ErrInvalidRecord,
-		naming.ErrInvalidKey, state.ErrCorrupt, p2p.ErrIdentity):
+		naming.ErrInvalidKey, naming.ErrInvalidBackup, state.ErrCorrupt, p2p.ErrIdentity):
 		return control.Corrupt
-	case is(author.ErrNoSite, naming.ErrNotFound, naming.ErrNoKey, blockstore.ErrNotFound, merkle.ErrNoPath,
+	case is(author.ErrNoSite, naming.ErrNotFound, naming.ErrNoKey, naming.ErrNoSeed, blockstore.ErrNotFound, merkle.ErrNoPath,
 		state.ErrNotFound, replicate.ErrNotFound, replicate.ErrNoToken, os.ErrNotExist):
 		return control.NotFound
 	case errors.As(err, &netErr) || is(syscall.ECONNREFUSED):

@@ -65,9 +65,18 @@ type Node struct {
 	relay    *naming.Relay
 	author   *author.Author
 	web      *http.Client // to the URLs of hosts
+	domains  domains      // where DNS is asked
 	meet     *acquaintance
-	fresh    chan replicate.PinRow // pinned a moment ago, to be provided
-	named    []peer.AddrInfo       // the peers of the config
+
+	publisher *p2p.Publisher // tells others of new records; nil offline
+	watcher   *p2p.Watcher   // hears of them; nil offline
+	confirmed confirmations
+	rewatch   pacer
+	holders   rosterCache
+	earlier   *earlier // nil without a gateway
+
+	fresh chan replicate.PinRow // pinned a moment ago, to be provided
+	named []peer.AddrInfo       // the peers of the config
 
 	gatewayLn, pinsLn, controlLn net.Listener
 }
@@ -91,6 +100,10 @@ func Open(ctx context.Context, cfg Config, scope Scope, command string) (_ *Node
 			n.Close()
 		}
 	}()
+	n.web = &http.Client{Transport: webTransport(n.cfg.Dial)}
+	if n.domains, err = openDomains(n.cfg, n.web.Transport); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(cfg.Home, 0o700); err != nil {
 		return nil, err
 	}
@@ -99,7 +112,8 @@ func Open(ctx context.Context, cfg Config, scope Scope, command string) (_ *Node
 			return nil, err
 		}
 	}
-	if n.keys, err = naming.OpenKeyring(filepath.Join(cfg.Home, "keys")); err != nil {
+	cfg.Keys.Dir = filepath.Join(cfg.Home, "keys")
+	if n.keys, err = cfg.Keys.Open(); err != nil {
 		return nil, err
 	}
 	if n.state, err = state.Open(ctx, filepath.Join(cfg.Home, "state.db")); err != nil {
@@ -164,14 +178,6 @@ func (n *Node) connect(ctx context.Context) error {
 	return nil
 }
 
-// dnsLink looks domains up as the config allows; nil where it does not.
-func (n *Node) dnsLink() func(context.Context, string) (string, error) {
-	if !n.cfg.Gateway.DNS && len(n.cfg.Gateway.DNSLink) == 0 {
-		return nil
-	}
-	return n.dnsLinks().Resolve
-}
-
 func readRules(text []byte) (author.Answers, error) {
 	rules, err := gateway.ParseRedirects(text)
 	if err != nil {
@@ -199,20 +205,21 @@ func (n *Node) cacheDir() string {
 
 // compose hands each room what it needs.
 func (n *Node) compose() {
-	n.resolver = naming.NewResolver(naming.ResolverConfig{Records: n.state, Sources: n.sources, Deadline: time.Duration(n.cfg.Timeouts.Resolve), Log: n.log})
-	n.web = &http.Client{Transport: webTransport(n.cfg.Dial)}
+	n.openNames()
 	cfg := author.Config{
 		Store: n.store, State: n.state, Keys: n.keys, Resolver: n.resolver, Auditor: n.auditor,
 		HTTP: n.web, RequestTimeout: time.Duration(n.cfg.Timeouts.Request),
-		Sinks: n.sinks, Asked: func() bool { return len(n.sources()) > 0 }, Gateway: n.gatewayURL,
-		Peers: func() []peer.AddrInfo { return n.named }, Rules: readRules, Home: n.cfg.Home, Cache: n.cacheDir(), DNSLink: n.dnsLink(), Tool: n.cfg.Tool, Log: n.log,
+		Sinks: n.sinks, Signed: n.recordSigned, Asked: func() bool { return len(n.sources(naming.Name{})) > 0 }, Gateway: n.gatewayURL,
+		Peers: func() []peer.AddrInfo { return n.named }, Rules: readRules, Home: n.cfg.Home, Cache: n.cacheDir(), DNSLink: n.domains.link(), Resolvers: n.domains.choose, Tool: n.cfg.Tool, Log: n.log,
+	}
+	if n.care != nil {
+		cfg.Collect = n.collectForAuthor
 	}
 	if n.p2p != nil {
 		cfg.Network, cfg.Outside = n.p2p, outside{n.cfg, n.log}
-		n.meet = newAcquaintance(n.p2p, n.store, n.log)
+		n.meet = newAcquaintance(n.p2p, &n.holders, n.log)
 	}
 	n.author = author.New(cfg)
-	n.relay = naming.NewRelay(naming.RelayConfig{Names: n.namesToKeep, Records: n.state, Sinks: n.sinks, Log: n.log})
 }
 
 // webTransport is the node's own, so that its connections end with the node.
@@ -222,51 +229,6 @@ func webTransport(dial func(ctx context.Context, network, address string) (net.C
 		t.DialContext = dial
 	}
 	return t
-}
-
-// sources is everybody who can be asked for a record now: the hosts that the
-// author added, the peers that the operator named, the DHT.
-func (n *Node) sources() []naming.Source {
-	if n.p2p == nil {
-		return nil
-	}
-	out := n.author.HostSources()
-	for _, ai := range n.named {
-		out = append(out, naming.NewRoutingClient("peer "+ai.ID.ShortString(), "http://"+ai.ID.String(), n.p2p.HTTPClient(ai)))
-	}
-	if r := n.p2p.NameRouting(); r != nil && len(n.p2p.Host().Network().Peers()) > 0 {
-		out = append(out, r)
-	}
-	return out
-}
-
-// sinks is where records are put beside the hosts that keep a site.
-func (n *Node) sinks() []naming.Sink {
-	if n.p2p == nil {
-		return nil
-	}
-	if r := n.p2p.NameRouting(); r != nil && len(n.p2p.Host().Network().Peers()) > 0 {
-		return []naming.Sink{r}
-	}
-	return nil
-}
-
-// namesToKeep is whose records this node puts back: the sites published here,
-// and those that it keeps for others.
-func (n *Node) namesToKeep(ctx context.Context) ([]naming.Name, error) {
-	sites, err := n.state.Sites(ctx)
-	if err != nil {
-		return nil, err
-	}
-	names := make([]naming.Name, 0, len(sites))
-	for _, s := range sites {
-		names = append(names, s.Name)
-	}
-	if n.service == nil {
-		return names, nil
-	}
-	followed, err := n.service.FollowedNames(ctx)
-	return append(names, followed...), err
 }
 
 // listen opens the sockets that the config names. Their real ports are known
@@ -358,6 +320,14 @@ func (n *Node) Close() error {
 			}
 		}
 	}
+	if n.resolver != nil {
+		n.resolver.Close()
+		n.confirmed.close()
+	}
+	if n.meet != nil {
+		n.meet.close()
+	}
+	n.domains.close()
 	if n.web != nil {
 		n.web.CloseIdleConnections()
 	}

@@ -51,7 +51,7 @@ func (o outside) Look(ctx context.Context, name naming.Name, root cid.Cid, holde
 		hc := stranger.HTTPClient(h)
 		g.Go(func() error {
 			if err := readFrom(gctx, hc, h.ID, name, root, samples); err != nil {
-				return fmt.Errorf("from %s: %w", h.ID.ShortString(), err)
+				return fmt.Errorf("from %s: %w", h.ID, err)
 			}
 			return nil
 		})
@@ -62,7 +62,7 @@ func (o outside) Look(ctx context.Context, name naming.Name, root cid.Cid, holde
 // readFrom asks one holder for the name's record and for the samples.
 func readFrom(ctx context.Context, hc *http.Client, id peer.ID, name naming.Name, root cid.Cid, samples []cid.Cid) error {
 	base := "http://" + id.String()
-	raw, err := naming.NewRoutingClient(id.ShortString(), base, hc).Fetch(ctx, name)
+	raw, err := naming.NewRoutingClient(id.String(), base, hc).Fetch(ctx, name)
 	if err != nil {
 		return err
 	}

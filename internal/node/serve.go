@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"net/netip"
 	"time"
@@ -59,6 +58,10 @@ func (n *Node) Serve(ctx context.Context, ready func(Info)) error {
 		g.Go(func() error { return n.p2p.Serve(ctx) })
 		g.Go(func() error { return n.auditor.Serve(ctx) })
 		g.Go(func() error { return n.relay.Serve(ctx) })
+		g.Go(func() error { return n.publisher.Serve(ctx) })
+		g.Go(func() error { return n.watcher.Serve(ctx) })
+		g.Go(func() error { return n.serveFollows(ctx) })
+		g.Go(func() error { return n.author.ObserveNames(ctx) })
 		n.trustHosts(ctx)
 	}
 	if ready != nil {
@@ -112,7 +115,7 @@ func (n *Node) mount() (http.Handler, error) {
 		}
 	}
 	routing := n.p2p.RoutingHandler(p2p.RoutingOptions{
-		Accept: n.followed, Accepted: n.recordArrived, Lookup: n.askDHT,
+		Accept: n.followed, Accepted: n.recordArrived, Confirm: n.confirm, Lookup: n.askDHT,
 	})
 	mux := http.NewServeMux()
 	// Only what is here: a node is nobody's proxy.
@@ -133,7 +136,7 @@ func (n *Node) openService() (err error) {
 	n.service, err = replicate.NewService(replicate.ServiceConfig{
 		Pins: n.state, Tokens: n.state, Blocks: n.store, Fetcher: n.p2p, Names: n.resolver,
 		TenantAddrs: n.p2p.TenantAddrs, Delegates: n.p2p.Addrs, MaxPinBytes: n.maxPinBytes(),
-		OnPinned: n.pinned, Log: n.log,
+		OnPinned: n.pinned, NamePut: n.lastPut, OnTakenBack: n.care.CollectSoon, Log: n.log,
 	})
 	return err
 }
@@ -190,15 +193,6 @@ func (n *Node) trustHosts(ctx context.Context) {
 	n.p2p.Trust(infos...)
 }
 
-// dnsLinks is where domains are looked up: the config first, and DNS only where it says so.
-func (n *Node) dnsLinks() *naming.DNSLink {
-	links := &naming.DNSLink{Static: n.cfg.Gateway.DNSLink}
-	if n.cfg.Gateway.DNS {
-		links.Lookup = net.DefaultResolver.LookupTXT
-	}
-	return links
-}
-
 // gatewayHandler is what the gateway's port serves.
 func (n *Node) gatewayHandler(routing http.Handler) (http.Handler, error) {
 	cfg := gateway.Config{
@@ -208,8 +202,10 @@ func (n *Node) gatewayHandler(routing http.Handler) (http.Handler, error) {
 	if n.p2p != nil {
 		cfg.Blocks = n.p2p.Blocks()
 	}
-	if n.cfg.Gateway.DNS || len(n.cfg.Gateway.DNSLink) > 0 {
-		cfg.DNSLinks = n.dnsLinks()
+	n.earlier = &earlier{blocks: cfg.Blocks, now: time.Now}
+	cfg.Earlier = n.earlier
+	if links := n.domains.forReaders(); links != nil {
+		cfg.DNSLinks = links
 	}
 	for _, s := range n.cfg.Gateway.TrustedProxies {
 		p, err := netip.ParsePrefix(s)
@@ -248,13 +244,17 @@ func (n *Node) listenControl() (*control.Server, error) {
 type follower struct{ n *Node }
 
 func (f follower) Follow(ctx context.Context, name naming.Name) ([]naming.Resolution, cid.Cid, error) {
-	chain, root, err := f.n.resolver.Follow(ctx, name)
+	chain, root, err := f.n.followConfirmed(ctx, name)
+	if err == nil {
+		f.n.earlier.saw(name, chain)
+	}
 	if err != nil || f.n.meet == nil {
 		return chain, root, err
 	}
 	if infos, serr := f.n.store.Stat(ctx, []cid.Cid{root}); serr == nil && !infos[0].Present {
-		f.n.meet.meetRoster(ctx, chain[0].Record.Policy())
+		f.n.meet.meetRoster(ctx, naming.Governing(chain).Policy())
 	}
+	f.n.watch(chain)
 	return chain, root, nil
 }
 
@@ -266,16 +266,13 @@ func (s siteInfo) ByAlias(ctx context.Context, alias string) (naming.Name, bool)
 	if err == nil {
 		return site.Name, true
 	}
-	signer, err := s.n.keys.Signer(alias)
-	if err != nil {
-		return naming.Name{}, false
-	}
-	return signer.Name(), true
+	key, err := s.n.keys.Info(alias)
+	return key.Name, err == nil
 }
 
 func (s siteInfo) Holders(ctx context.Context, name naming.Name) []string {
-	rec, err := s.n.state.Best(ctx, name)
-	if err != nil || !rec.Policy().Defined() {
+	rec := s.n.governing(ctx, name)
+	if rec.IsZero() || !rec.Policy().Defined() {
 		return nil
 	}
 	from := blockstore.Getter(s.n.store)

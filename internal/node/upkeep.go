@@ -85,6 +85,12 @@ func (n *Node) collect(ctx context.Context, req CollectRequest, report func(auth
 	return n.care.Collect(ctx, req, asEvents(report))
 }
 
+// collectForAuthor gives back what a flow has just released.
+func (n *Node) collectForAuthor(ctx context.Context) error {
+	_, err := n.care.Collect(ctx, upkeep.CollectRequest{}, func(upkeep.Event) {})
+	return err
+}
+
 // verify is `holdfast verify`: the blocks, and then what builds remember.
 func (n *Node) verify(ctx context.Context, req VerifyRequest, report func(author.Event)) (Verified, error) {
 	r, err := n.care.Verify(ctx, req, asEvents(report))

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/holdfast-sites/holdfast/internal/author"
+	"github.com/holdfast-sites/holdfast/internal/node"
+)
+
+func (e *env) historyCommand() *cli.Command {
+	return &cli.Command{
+		Name: "history", Usage: "the releases of a site, newest first, and which are still kept", ArgsUsage: "SITE",
+		Description: "--verify follows the chain of releases to its start instead, and checks each of them. Exit code 0: all of it is\n" +
+			"there and fits; 5: a release can't be had; 6: one is not what it has to be.\n" +
+			"Example: holdfast history blog --limit 10",
+		Flags: append(networkFlags(),
+			&cli.IntFlag{Name: "limit", Usage: "how many", Value: 100},
+			&cli.BoolFlag{Name: "verify", Usage: "check the whole chain, block by block, from the signed record to the first release"}),
+		Action: func(c *cli.Context) error {
+			if err := exactly(c, "SITE"); err != nil {
+				return err
+			}
+			req := author.HistoryRequest{Site: c.Args().First(), Limit: c.Int("limit")}
+			if c.Bool("verify") {
+				return ask(c.Context, e, c, node.Connected, "history verify", req, e.showVerifiedHistory)
+			}
+			if req.Limit < 1 {
+				return usage("--limit must be at least 1")
+			}
+			return ask(c.Context, e, c, node.Connected, "history", req, e.showHistory)
+		},
+	}
+}
+
+func (e *env) showHistory(r node.Releases) {
+	for i, h := range r.Releases {
+		if h.Noted && (i == 0 || !r.Releases[i-1].Noted) {
+			e.showGap(r.Gap)
+		}
+		mark := " "
+		if h.Current {
+			mark = "*"
+		}
+		line := fmt.Sprintf("%s%4d  %-12s %6d files %9s  %s", mark, h.Number, when(h.Time), h.Files, size(h.Bytes), oneLine(h.Message))
+		e.printf("%s\n", strings.TrimRight(line, " "))
+		by := ""
+		if h.Tool != "" {
+			by = "  by " + oneLine(h.Tool)
+		}
+		e.printf("       %s  %s%s\n", h.Root, keptWhere(h, r), by)
+	}
+	if n := len(r.Releases); n == 0 || !r.Releases[n-1].Noted {
+		e.showGap(r.Gap)
+	}
+}
+
+func (e *env) showGap(g *author.HistoryGap) {
+	if g == nil {
+		return
+	}
+	what := "the release before"
+	if g.Number > 0 {
+		what = "release " + strconv.FormatUint(g.Number, 10)
+	}
+	e.printf("  -- the chain ends here: %s can't be read (%s)\n", what, g.Error)
+}
+
+// oneLine keeps a message of somebody else's from looking like lines of ours.
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// keptWhere says who still has what a release shows.
+func keptWhere(h author.HistoryEntry, r node.Releases) string {
+	var where []string
+	if h.Here {
+		where = append(where, "here")
+	}
+	if h.Hosts > 0 {
+		where = append(where, fmt.Sprintf("at %d of %d hosts", h.Hosts, r.HostsAsked))
+	}
+	switch {
+	case len(where) > 0:
+		return "kept " + strings.Join(where, " and ")
+	case r.HostsAnswered < r.HostsAsked:
+		return fmt.Sprintf("not kept here; %d of %d hosts don't answer", r.HostsAsked-r.HostsAnswered, r.HostsAsked)
+	}
+	return "not kept any more"
+}
+
+func (e *env) showVerifiedHistory(v author.VerifiedHistory) {
+	e.printf("%d releases, the first of %s, all of them there and in order\n", v.Releases, when(v.Since))
+	e.printf("  name  %s\n  root  %s\n", v.Name, v.Root)
+	for _, w := range v.Warnings {
+		e.say(e.err, "warning: %s\n", w)
+	}
+}
