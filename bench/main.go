@@ -4,6 +4,7 @@
 // throw-away homes, loopback. Each figure comes with the commands that made it.
 //
 //	go run ./bench [-n ROUNDS] import|engines|live|gateway DIR
+//	go run ./bench [-n ROUNDS] names
 //
 // See README.md beside it. It needs Go, a POSIX shell and, for import, openssl.
 package main
@@ -57,35 +58,40 @@ func run(ctx context.Context) (err error) {
 	tmp := flag.String("tmp", "", "where homes and copies go; default: the system's folder for temporary files")
 	b.flags()
 	flag.Parse()
-	tasks := map[string]func(context.Context) error{"import": b.importing, "engines": b.engines, "live": b.live, "gateway": b.gateway}
-	task := tasks[flag.Arg(0)]
-	if task == nil || flag.NArg() != 2 || b.rounds < 1 {
-		return errors.New("usage: go run ./bench [flags] import|engines|live|gateway DIR (-h lists the flags)")
+	tasks := map[string]func(context.Context) error{"import": b.importing, "engines": b.engines, "live": b.live, "gateway": b.gateway, "names": b.names}
+	task, folders := tasks[flag.Arg(0)], 1
+	if flag.Arg(0) == "names" { // it writes its own
+		folders = 0
+		if b.rounds == 0 {
+			b.rounds = namesRounds
+		}
 	}
-	if b.dir, err = filepath.Abs(flag.Arg(1)); err != nil {
-		return err
+	if b.rounds == 0 {
+		b.rounds = 5
 	}
-	if b.dir, err = filepath.EvalSymlinks(b.dir); err != nil {
-		return err
+	if task == nil || flag.NArg() != 1+folders || b.rounds < 1 {
+		return errors.New("usage: go run ./bench [flags] import|engines|live|gateway DIR, or go run ./bench [flags] names (-h lists the flags)")
 	}
 	if b.tmp, err = os.MkdirTemp(*tmp, "hfb"); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.tmp)) }()
-	if err := b.measureFolder(); err != nil {
-		return err
-	}
 	if err := b.program(ctx); err != nil {
 		return err
 	}
 	fmt.Printf("machine  %d cores, %s/%s, %s\n", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
-	fmt.Printf("folder   %s: %d files, %.1f MB\n", b.dir, b.files, mb(b.bytes))
+	if folders > 0 {
+		if err := b.measureFolder(flag.Arg(1)); err != nil {
+			return err
+		}
+		fmt.Printf("folder   %s: %d files, %.1f MB\n", b.dir, b.files, mb(b.bytes))
+	}
 	fmt.Printf("rounds   %d after a warm-up, medians (least to most)\n\n", b.rounds)
 	return task(ctx)
 }
 
 func (b *bench) flags() {
-	flag.IntVar(&b.rounds, "n", 5, "measured rounds, after one that warms up")
+	flag.IntVar(&b.rounds, "n", 0, "measured rounds, after one that warms up; 0: 200 of names, else 5")
 	flag.DurationVar(&b.settle, "settle", 10*time.Second, "how long a host is left alone before its memory is read")
 	flag.StringVar(&b.exe, "exe", "", "measure this program instead of building it from the source here")
 	flag.StringVar(&b.only, "only", "", "rows of import, with commas between them: "+rowNames())
@@ -109,7 +115,14 @@ func (b *bench) program(ctx context.Context) error {
 	return nil
 }
 
-func (b *bench) measureFolder() error {
+// measureFolder takes the folder that is published, and counts what is in it.
+func (b *bench) measureFolder(dir string) (err error) {
+	if b.dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
+	if b.dir, err = filepath.EvalSymlinks(b.dir); err != nil {
+		return err
+	}
 	return filepath.WalkDir(b.dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err

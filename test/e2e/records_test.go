@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/naming/namingtest"
 )
 
 // putRecord puts bytes as a name's record to a host's routing API.
@@ -98,6 +100,21 @@ func TestABadAnOldAndAnExpiredRecordAreRefused(t *testing.T) {
 		if status, said := putRecord(t, host.ready, name, c.raw); status != c.status || !strings.Contains(said, c.reason) {
 			t.Errorf("%s, over HTTP: %d %s, want %d that says %q", what, status, said, c.status, c.reason)
 		}
+	}
+
+	// A stranger's name, so that they can be signed truly.
+	foreignName := namingtest.Signer(t, "e2e").Name().String()
+	for _, f := range namingtest.Faults(t, "e2e") {
+		want := http.StatusBadRequest
+		if errors.Is(f.Kind, naming.ErrTooLarge) {
+			want = http.StatusRequestEntityTooLarge
+		}
+		if status, said := putRecord(t, host.ready, foreignName, f.Raw); status != want || !strings.Contains(said, f.Says) {
+			t.Errorf("%s: %d %s, want %d that says %q", f.Row, status, said, want, f.Says)
+		}
+	}
+	if r := w.try("reader", append([]string{"name", "resolve", foreignName, "--peer", host.Addrs[0]}, loopback...)...); r.code != 3 {
+		t.Errorf("a name of which only faulty records were put: exit code %d: %s", r.code, r.out)
 	}
 
 	// The name is where it was, for those who were asked to move it and for a stranger.
