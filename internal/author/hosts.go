@@ -140,6 +140,16 @@ func (a *Author) refresh(ctx context.Context, hosts []state.Host) ([]state.Host,
 	return hosts, nil
 }
 
+// checkClock refuses to sign by a clock that all hosts contradict.
+func (a *Author) checkClock(ctx context.Context) error {
+	hosts, err := a.State.Hosts(ctx)
+	if err != nil || len(hosts) == 0 || a.Network == nil {
+		return err
+	}
+	_, err = a.refresh(ctx, hosts)
+	return err
+}
+
 // hostOf reads what the request says about the host.
 func (a *Author) hostOf(req HostRequest) (state.Host, error) {
 	h := state.Host{Name: req.Name, Token: req.Token}

@@ -91,6 +91,9 @@ func (a *Author) openRestated(ctx context.Context, req RestateRequest, report fu
 		req:    PublishRequest{Alias: req.Alias, Lifetime: req.Lifetime, Rebase: req.Rebase, ForceOffline: req.ForceOffline},
 		signer: signer, name: signer.Name(), report: report, restates: true,
 	}
+	if err := a.checkClock(ctx); err != nil {
+		return nil, nil, err
+	}
 	turn, err := a.turns.take(ctx, p.name.String())
 	if err != nil {
 		return nil, nil, err

@@ -246,6 +246,8 @@ func KindOf(err error) control.Kind {
 	var short *author.ShortError
 	var netErr net.Error
 	switch {
+	case is(replicate.ErrClock): // neither the host nor what it sent is to blame
+		return control.Failed
 	case errors.As(err, &conflict), errors.As(err, &delegated):
 		return control.Conflict
 	case errors.As(err, &short):
