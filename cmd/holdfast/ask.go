@@ -45,8 +45,9 @@ func (a terminalAsker) Line(ctx context.Context, question string) (string, error
 func (a terminalAsker) Secret(ctx context.Context, question string) (string, error) {
 	fmt.Fprint(a.out, question)
 	defer fmt.Fprintln(a.out)
+	fd := int(a.in.Fd()) // asked for here: who reads may be left behind when the file is closed
 	return a.wait(ctx, func() (string, error) {
-		b, err := term.ReadPassword(int(a.in.Fd()))
+		b, err := term.ReadPassword(fd)
 		return string(b), err
 	})
 }
