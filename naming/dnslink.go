@@ -49,7 +49,7 @@ func (d *DNSLink) Resolve(ctx context.Context, domain string) (path string, ttl 
 		if err != nil {
 			return "", 0, err
 		}
-		if seen[name] || len(seen) == maxHops {
+		if seen[name] || len(seen) == MaxHops {
 			return "", 0, fmt.Errorf("the DNSLink of %s: %w: at %s after %d domains", domain, ErrLoop, name, len(seen))
 		}
 		link, holds, err := d.link(ctx, name)

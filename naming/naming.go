@@ -56,6 +56,9 @@ var (
 // MaxRecordSize is the largest record, in bytes, that is accepted (IPNS spec).
 const MaxRecordSize = 10 << 10
 
+// MaxHops is how many records a chain of /ipns/ values may have, and domains a chain of DNSLinks, as in Kubo.
+const MaxHops = 32
+
 // MaxSequence is the highest sequence that is signed or accepted: npm's ipns
 // refuses 2^63 and more.
 const MaxSequence = 1<<63 - 1

@@ -26,8 +26,6 @@ const (
 	// negativeTime is for how long "nobody has it" is remembered, unreachedTime for how long "nobody answered".
 	negativeTime  = 5 * time.Second
 	unreachedTime = time.Second
-	// maxHops is how many records a chain of /ipns/ values may have, as in Kubo.
-	maxHops = 32
 	// maxCached bounds the cache, in names.
 	maxCached = 4096
 	// maxBehind bounds the askings that go on behind answers which were given already.
@@ -215,8 +213,8 @@ func (r *Resolver) Follow(ctx context.Context, n Name) (chain []Resolution, root
 		if seen[at] {
 			return chain, cid.Undef, fmt.Errorf("following %s: %w: back at %s", n, ErrLoop, at)
 		}
-		if len(chain) == maxHops {
-			return chain, cid.Undef, fmt.Errorf("following %s: %w: no root after %d records", n, ErrLoop, maxHops)
+		if len(chain) == MaxHops {
+			return chain, cid.Undef, fmt.Errorf("following %s: %w: no root after %d records", n, ErrLoop, MaxHops)
 		}
 		seen[at] = true
 		res, err := r.Resolve(ctx, at)

@@ -28,8 +28,9 @@ func (a *Author) Delegate(ctx context.Context, req DelegateRequest, report func(
 		return Restated{}, err
 	}
 	var inner naming.Record
+	var site naming.Name
 	out, err := a.restate(ctx, req.RestateRequest, report, func(ctx context.Context, p *publication, s *naming.Statement) error {
-		if to == p.name {
+		if site = p.name; to == site {
 			return usagef("%s can't be its own deploy key", req.Alias)
 		}
 		if inner, err = a.deployRecord(ctx, p, req.To, to, *s); err != nil {
@@ -43,14 +44,8 @@ func (a *Author) Delegate(ctx context.Context, req DelegateRequest, report func(
 	if err != nil {
 		return out, err
 	}
-	a.tellAll(ctx, &publication{name: a.mustName(out.Name)}, inner)
+	a.tellAll(ctx, &publication{name: site}, inner)
 	return out, nil
-}
-
-// mustName reads a name that we have written ourselves.
-func (a *Author) mustName(s string) naming.Name {
-	n, _ := naming.ParseName(s)
-	return n
 }
 
 // deployRecord is the newest record of a deploy key, or its first, where the

@@ -79,8 +79,7 @@ func later(a *time.Time, b time.Time) *time.Time {
 
 // keptChain is the records that a name leads through, outermost first, as far as they are kept here. Nobody is asked.
 func (a *Author) keptChain(ctx context.Context, n naming.Name) (chain []naming.Record, err error) {
-	const maxHops = 32
-	for at := n; len(chain) < maxHops; {
+	for at := n; len(chain) < naming.MaxHops; {
 		r, err := a.State.Best(ctx, at)
 		if errors.Is(err, naming.ErrNotFound) {
 			break

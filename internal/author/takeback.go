@@ -3,7 +3,6 @@ package author
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"strconv"
 	"sync"
@@ -60,12 +59,8 @@ func (a *Author) replaceNamePin(ctx context.Context, p *publication, host state.
 	if err := a.setHolding(ctx, p, p.placed, host.ID, func(h *state.Holding) { h.NamePin = next.RequestID }); err != nil {
 		return err
 	}
-	got, err := client.Wait(ctx, next.RequestID, pinPoll, nil)
-	if err != nil {
+	if err := a.waitPinned(ctx, client, next.RequestID); err != nil {
 		return err
-	}
-	if got.Status != replicate.Pinned {
-		return fmt.Errorf("its new name pin %s: %s", got.Status, got.Info[replicate.InfoLastError])
 	}
 	return a.waitSwitched(ctx, p, host, next.RequestID)
 }

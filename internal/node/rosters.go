@@ -42,7 +42,7 @@ func (n *Node) rosters(name naming.Name) []peer.AddrInfo {
 
 // governing is the kept record of a name, or of the one that it has moved to; the zero record where none is kept.
 func (n *Node) governing(ctx context.Context, name naming.Name) naming.Record {
-	for range maxMoves {
+	for range naming.MaxHops {
 		rec, err := n.state.Best(ctx, name)
 		if err != nil {
 			return naming.Record{}
@@ -54,9 +54,6 @@ func (n *Node) governing(ctx context.Context, name naming.Name) naming.Record {
 	}
 	return naming.Record{}
 }
-
-// maxMoves bounds how often a site has moved: a chain has no more records (docs/formats.md).
-const maxMoves = 32
 
 // rosterCache remembers the rosters of policies, which never change. Its zero value needs a reader.
 type rosterCache struct {
