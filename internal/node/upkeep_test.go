@@ -40,12 +40,18 @@ func damageCopies(t *testing.T, home string, c cid.Cid) (n int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		at := dataOf(b, c)
-		for ; at >= 0; at = dataOf(b, c) {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0) // the bit and no more: the node may be appending
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := dataOf(b, c); at >= 0; at = dataOf(b, c) {
 			b[at] ^= 4
 			n++
+			if _, err := f.WriteAt(b[at:at+1], int64(at)); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if err := os.WriteFile(path, b, 0o600); err != nil {
+		if err := f.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
