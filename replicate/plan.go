@@ -16,18 +16,28 @@ import (
 
 // Desired is what an author wants for one site.
 type Desired struct {
-	Site   naming.Name
-	Root   cid.Cid // for people; the plan does not depend on it
-	Bytes  int64   // unique bytes that a holder needs room for
-	Copies int     // holders, 0..MaxCopies; 0: the site is to be on no host
+	Site  naming.Name
+	Root  cid.Cid // for people; the plan does not depend on it
+	Bytes int64   // unique bytes that a holder needs room for
+	// Copies is the fewest holders, 0..MaxCopies; 0: the site is to be on no host.
+	Copies int
+	// Most is the most holders that Availability may ask for; 0: DefaultMost, or Copies if that is more.
+	Most int
+	// Availability is the target, in millionths, to be met with the best holder taken away; 0: none.
+	Availability int
+	Regions      []string // the values of LabelRegion that may hold it; nil: any
+	MoveBytes    int64    // the most that the plan may move beyond what Copies needs; 0: any
+	Standbys     int      // in the roster behind the holders; 0: DefaultStandbys, negative: none
 }
 
 // Observation is what we know of one host, as far as we saw it ourselves.
 type Observation struct {
-	Host peer.ID
-	Name string // for people
-	// Domain is who runs it (the author's operator label); "": a domain of its own.
-	Domain string
+	Host   peer.ID
+	Name   string            // for people
+	Labels map[string]string // the author's: operator, network, region, software. Not what the host says of itself
+	Uptime int               // low estimate, millionths (Presence.Uptime); 0: NewUptime
+	// Quota is how much room it has for us in all, by which it is drawn more often; 0: not known, counts as the mean.
+	Quota int64
 	// FreeBytes is how much room it has for us; negative: not known, which
 	// counts as enough.
 	FreeBytes int64
@@ -36,11 +46,43 @@ type Observation struct {
 	// Until is when the token or the terms end by which we use it; zero: never.
 	Until     time.Time
 	Reachable bool
-	Draining  bool // its operator wants it empty
+	Draining  bool // its operator wants it empty, or the author wants to leave it
 	// Holds says that it has proved, to us, that it holds the site: this root
 	// or the one before. Such a host stays if it can, whatever FreeBytes says:
 	// most of the site is there already.
 	Holds bool
+	// Unproved says that it can't prove what it holds (a pinning service of somebody else): it never
+	// counts as one of Copies, and is no member of the roster.
+	Unproved bool
+	Out      bool // convicted: never used again
+}
+
+// Defaults of a Desired.
+const (
+	DefaultMost     = 8
+	DefaultStandbys = 8
+)
+
+// Proposal is a plan: who should hold a site, what that moves, and what it is worth.
+type Proposal struct {
+	Actions       []Action
+	Before, After Estimate
+	Moves         int64 // bytes that have to be copied
+	Least         int64 // the fewest with which the wants could be met
+}
+
+// Estimate is what a set of holders is worth. Availability is an estimate, not a promise.
+type Estimate struct {
+	Copies       int   // proved holders
+	Availability int64 // billionths, with what is known of uptime and of shared failures
+	Worst        Loss  // the single failure that costs most
+}
+
+// Loss is one failure domain gone, and what is left then.
+type Loss struct {
+	Label, Value string // of the domain, "operator" and "alice"; empty: none
+	Copies       int    // holders left
+	Availability int64  // billionths
 }
 
 // ActionKind is what an action does.
@@ -65,9 +107,9 @@ type Action struct {
 }
 
 // Roster is the hosts of a plan in the order of takeover.
-func Roster(plan []Action) []peer.ID {
+func (p Proposal) Roster() []peer.ID {
 	var roster []peer.ID
-	for _, a := range plan {
+	for _, a := range p.Actions {
 		if a.Kind == Hold || a.Kind == Standby {
 			roster = append(roster, a.Host)
 		}
@@ -121,16 +163,16 @@ type candidate struct {
 //
 // ErrInvalid for arguments that contradict themselves; a TooFewHostsError, and
 // no plan, where fewer than Copies hosts can be used.
-func Plan(desired Desired, observed []Observation, now time.Time) ([]Action, error) {
+func Plan(desired Desired, observed []Observation, now time.Time) (Proposal, error) {
 	if err := checkPlan(desired, observed); err != nil {
-		return nil, err
+		return Proposal{}, err
 	}
 	if desired.Copies == 0 {
-		return releaseAll(observed), nil
+		return Proposal{Actions: releaseAll(observed)}, nil
 	}
 	candidates, left := sift(desired, observed, now)
 	if len(candidates) < desired.Copies {
-		return nil, &TooFewHostsError{Wanted: desired.Copies, Usable: len(candidates), LeftOut: left}
+		return Proposal{}, &TooFewHostsError{Wanted: desired.Copies, Usable: len(candidates), LeftOut: left}
 	}
 	holders, rest := choose(candidates, desired.Copies)
 	var plan []Action
@@ -144,7 +186,7 @@ func Plan(desired Desired, observed []Observation, now time.Time) ([]Action, err
 		}
 		plan = append(plan, a)
 	}
-	return append(plan, drained(observed)...), nil
+	return Proposal{Actions: append(plan, drained(observed)...)}, nil
 }
 
 func checkPlan(desired Desired, observed []Observation) error {
@@ -171,7 +213,7 @@ func sift(desired Desired, observed []Observation, now time.Time) ([]candidate, 
 			left = append(left, LeftOut{Host: o.Host, Name: o.Name, Reason: why})
 			continue
 		}
-		c := candidate{Observation: o, domain: o.Domain, rank: draw(desired.Site, o.Host)}
+		c := candidate{Observation: o, domain: o.Labels[LabelOperator], rank: draw(desired.Site, o.Host)}
 		if c.domain == "" {
 			c.domain = string(o.Host)
 		}

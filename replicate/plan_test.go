@@ -35,7 +35,7 @@ func mustPlan(t *testing.T, d Desired, observed []Observation) []Action {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return plan
+	return plan.Actions
 }
 
 func ofKind(plan []Action, kind ActionKind) []peer.ID {
@@ -67,7 +67,7 @@ func randomObservations(r *rand.Rand) []Observation {
 	for i := range all {
 		o := &all[i]
 		if r.IntN(2) == 0 {
-			o.Domain = fmt.Sprint("operator", r.IntN(4))
+			o.Labels = operator(fmt.Sprint("operator", r.IntN(4)))
 		}
 		o.FreeBytes = int64(r.IntN(4)-1) * siteBytes
 		o.MaxPinBytes = int64(r.IntN(3)) * siteBytes
@@ -84,10 +84,10 @@ func randomObservations(r *rand.Rand) []Observation {
 func domainOf(observed []Observation, host peer.ID) string {
 	for _, o := range observed {
 		if o.Host == host {
-			if o.Domain == "" {
+			if o.Labels[LabelOperator] == "" {
 				return string(host)
 			}
-			return o.Domain
+			return o.Labels[LabelOperator]
 		}
 	}
 	return ""
@@ -116,7 +116,7 @@ func TestPlansKeepTheirPromises(t *testing.T) {
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
-		checkPromises(t, seed, d, observed, plan)
+		checkPromises(t, seed, d, observed, plan.Actions)
 	}
 }
 
@@ -169,8 +169,8 @@ func checkPromises(t *testing.T, seed uint64, d Desired, observed []Observation,
 	if want := min(d.Copies, len(possible)); len(domains) != want {
 		t.Fatalf("seed %d: %d domains, %d were possible", seed, len(domains), want)
 	}
-	if len(Roster(plan)) > MaxRoster {
-		t.Fatalf("seed %d: a roster of %d", seed, len(Roster(plan)))
+	if len(Proposal{Actions: plan}.Roster()) > MaxRoster {
+		t.Fatalf("seed %d: a roster of %d", seed, len(Proposal{Actions: plan}.Roster()))
 	}
 	after := mustPlan(t, d, carryOut(plan, observed))
 	if !reflect.DeepEqual(ofKind(after, Hold), holders) {
@@ -243,7 +243,7 @@ func TestAFullHolderStays(t *testing.T) {
 func TestOneDomainHoldsTwiceOnlyWhenDomainsRunOutAndSaysSo(t *testing.T) {
 	observed := observations(6)
 	for i := range observed {
-		observed[i].Domain = fmt.Sprint("operator", i%2)
+		observed[i].Labels = operator(fmt.Sprint("operator", i%2))
 	}
 	said := 0
 	for _, a := range mustPlan(t, desired(3), observed) {
@@ -295,7 +295,7 @@ func TestNoCopiesWantedReleasesAllAndNeedsNoHost(t *testing.T) {
 
 func TestARosterEndsAtItsLimit(t *testing.T) {
 	plan := mustPlan(t, desired(5), observations(200))
-	if roster := Roster(plan); len(roster) != MaxRoster || len(ofKind(plan, Hold)) != 5 {
+	if roster := (Proposal{Actions: plan}).Roster(); len(roster) != MaxRoster || len(ofKind(plan, Hold)) != 5 {
 		t.Fatalf("%d in the roster, %d hold", len(roster), len(ofKind(plan, Hold)))
 	}
 }
@@ -322,7 +322,7 @@ func TestPlanRefusesWhatContradictsItself(t *testing.T) {
 // The draw is the same on every machine, and spreads sites over hosts.
 func TestTheDrawIsTheGoldenOneAndSpreads(t *testing.T) {
 	var out strings.Builder
-	for _, h := range Roster(mustPlan(t, desired(3), observations(8))) {
+	for _, h := range (Proposal{Actions: mustPlan(t, desired(3), observations(8))}).Roster() {
 		fmt.Fprintln(&out, h)
 	}
 	golden(t, "plan.golden", out.String())
@@ -344,3 +344,5 @@ func TestTheDrawIsTheGoldenOneAndSpreads(t *testing.T) {
 		t.Errorf("only %d of 10 hosts hold anything", len(load))
 	}
 }
+
+func operator(name string) map[string]string { return map[string]string{LabelOperator: name} }

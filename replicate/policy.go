@@ -36,9 +36,14 @@ const (
 	maxUnix = 253402300799
 )
 
-// LabelOperator is the label that says who runs a host. Hosts of one operator
-// are one failure domain.
-const LabelOperator = "operator"
+// The labels that an author may give a host. Those who share a value may fail together; hosts of one operator
+// are one failure domain, of which a plan takes a second only when the others are used up.
+const (
+	LabelOperator = "operator"
+	LabelNetwork  = "network" // AS64500, or the provider
+	LabelRegion   = "region"
+	LabelSoftware = "software"
+)
 
 // Policy is what an author wants for one site; see docs/formats.md. It names
 // neither root nor release, so that one policy serves many releases.

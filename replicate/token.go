@@ -12,6 +12,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/holdfast-sites/holdfast/naming"
 )
 
 // Token is what is kept of a bearer token: not the secret, only its SHA-256.
@@ -20,6 +23,17 @@ type Token struct {
 	Label   string
 	Hash    [sha256.Size]byte
 	Created time.Time
+	Scope
+}
+
+// Scope is what a token is good for. The zero value is everything, for ever.
+type Scope struct {
+	Sites       []naming.Name // the only ones that it may pin by name or site; nil: any
+	Quota       int64         // unique bytes over all pins of the tenant, reserved ones too; 0: no limit
+	MaxPinBytes int64         // of one pin; 0: the host's limit
+	Rate        int           // requests a minute; 0: no limit
+	Expires     time.Time     // zero: never. From then on the token is not accepted; what it pinned stays
+	Peer        peer.ID       // the host that gives us room in return; empty: nobody
 }
 
 // ErrNoToken says that there is no such token.

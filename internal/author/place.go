@@ -76,7 +76,7 @@ func (a *Author) place(ctx context.Context, p *publication) error {
 			return pl.short(p, err)
 		}
 		var todo []peer.ID
-		pl.order, pl.standby, todo = pl.follow(actions)
+		pl.order, pl.standby, todo = pl.follow(actions.Actions)
 		if len(todo) == 0 {
 			return nil
 		}
@@ -132,12 +132,8 @@ func (pl *placement) observations() []replicate.Observation {
 	out := make([]replicate.Observation, 0, len(pl.hosts))
 	for id, h := range pl.hosts {
 		hold := pl.holdings[id]
-		domain := h.Labels["operator"]
-		if domain == "" {
-			domain = id.String()
-		}
 		out = append(out, replicate.Observation{
-			Host: id, Name: h.Name, Domain: domain, FreeBytes: h.FreeBytes, MaxPinBytes: h.MaxPinBytes,
+			Host: id, Name: h.Name, Labels: h.Labels, FreeBytes: h.FreeBytes, MaxPinBytes: h.MaxPinBytes,
 			Reachable: hold.State != Failed && hold.State != Unreachable,
 			Holds:     hold.State == Proved || hold.NamePin != "",
 		})

@@ -19,8 +19,8 @@ func (Shipped) Place(desired replicate.Desired, observed []replicate.Observation
 	if err != nil {
 		return nil
 	}
-	plan = slices.DeleteFunc(plan, func(a replicate.Action) bool { return a.Kind != replicate.Hold })
-	return replicate.Roster(plan)
+	plan.Actions = slices.DeleteFunc(plan.Actions, func(a replicate.Action) bool { return a.Kind != replicate.Hold })
+	return plan.Roster()
 }
 
 // Random keeps present holders and draws the others among the hosts with room,
@@ -48,11 +48,11 @@ func (MostFree) Place(desired replicate.Desired, observed []replicate.Observatio
 	})
 	used := make(map[string]bool)
 	for _, o := range can {
-		used[o.Domain] = used[o.Domain] || o.Holds
+		used[domain(o)] = used[domain(o)] || o.Holds
 	}
 	return take(can, desired.Copies, func(o replicate.Observation) bool {
-		again := o.Domain != "" && used[o.Domain]
-		used[o.Domain] = true
+		again := domain(o) != "" && used[domain(o)]
+		used[domain(o)] = true
 		return again
 	})
 }
@@ -83,3 +83,5 @@ func take(can []replicate.Observation, copies int, late func(replicate.Observati
 	}
 	return slices.Concat(order[:]...)[:copies]
 }
+
+func domain(o replicate.Observation) string { return o.Labels[replicate.LabelOperator] }

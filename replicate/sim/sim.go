@@ -43,7 +43,7 @@ type Scenario struct {
 // Host is a machine that offers room.
 type Host struct {
 	Name   string // unique in the scenario
-	Domain string // as Observation.Domain
+	Domain string // its operator
 	Quota  int64  // bytes; 0: without bound
 	// Up and Down are the means of the exponentially distributed times that it
 	// can and can't be reached; Down 0: always up.
@@ -262,7 +262,7 @@ func (r *run) mend(sites []*site) {
 func (r *run) place(s *site) []*host {
 	r.observed = r.observed[:0]
 	for _, h := range r.hosts {
-		o := replicate.Observation{Host: h.id, Name: h.Name, Domain: h.Domain, FreeBytes: -1, Reachable: h.up}
+		o := replicate.Observation{Host: h.id, Name: h.Name, Labels: map[string]string{replicate.LabelOperator: h.Domain}, FreeBytes: -1, Reachable: h.up}
 		if h.Quota > 0 {
 			o.FreeBytes = h.Quota - h.used
 		}
