@@ -1,8 +1,7 @@
 package replicate
 
 import (
-	"bytes"
-	"crypto/sha256"
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,7 +24,7 @@ type Desired struct {
 	Most int
 	// Availability is the target, in millionths, to be met with the best holder taken away; 0: none.
 	Availability int
-	Regions      []string // the values of LabelRegion that may hold it; nil: any
+	Regions      []string // the values of LabelRegion that may hold it; none: any
 	MoveBytes    int64    // the most that the plan may move beyond what Copies needs; 0: any
 	Standbys     int      // in the roster behind the holders; 0: DefaultStandbys, negative: none
 }
@@ -39,7 +38,7 @@ type Observation struct {
 	// Quota is how much room it has for us in all, by which it is drawn more often; 0: not known, counts as the mean.
 	Quota int64
 	// FreeBytes is how much room it has for us; negative: not known, which
-	// counts as enough.
+	// counts as its Quota, and as enough where that isn't known either.
 	FreeBytes int64
 	// MaxPinBytes is the largest pin it takes; 0: no limit known.
 	MaxPinBytes int64
@@ -57,9 +56,10 @@ type Observation struct {
 	Out      bool // convicted: never used again
 }
 
-// Defaults of a Desired.
+// Defaults of a Desired. More copies than DefaultMost cost more room than they are worth: in the simulator they keep no
+// site more at four nines, since repair comes first.
 const (
-	DefaultMost     = 8
+	DefaultMost     = 5
 	DefaultStandbys = 8
 )
 
@@ -69,6 +69,8 @@ type Proposal struct {
 	Before, After Estimate
 	Moves         int64 // bytes that have to be copied
 	Least         int64 // the fewest with which the wants could be met
+	// Missed says why After is not what Availability asks for; "": it is.
+	Missed string
 }
 
 // Estimate is what a set of holders is worth. Availability is an estimate, not a promise.
@@ -93,6 +95,8 @@ const (
 	Hold    ActionKind = "hold"    // pin the site, prove it, follow the name
 	Standby ActionKind = "standby" // pin the policy, reserve room, take over in turn
 	Release ActionKind = "release" // let the site go
+	// Extra is to pin the site where nothing can be proved. It is in no roster and never counts.
+	Extra ActionKind = "extra"
 )
 
 // Action is one step of a plan. The holds, then the standbys, in their order,
@@ -147,19 +151,16 @@ func (e *TooFewHostsError) Error() string {
 // Unwrap is ErrTooFewHosts.
 func (e *TooFewHostsError) Unwrap() error { return ErrTooFewHosts }
 
-// candidate is a host that can hold, with its place in the draw.
-type candidate struct {
-	Observation
-	domain string
-	rank   [32]byte
-	reason string // why it was chosen
-}
-
 // Plan says who should hold a site, who stands by, and who may let it go. It is a pure
 // function: the same observations in any order give the same plan on every
-// machine. Present holders stay unless they drain, can't be reached or
-// crowd one failure domain while another has room; the rest of the order is drawn by a hash
-// of site and host, so that it changes least when hosts come and go.
+// machine.
+//
+// Present holders stay unless they drain, can't be reached, crowd an operator
+// while another has room, or are not needed. Others are drawn by slots that hosts have in
+// proportion to their quotas, so that what is wanted of them is, too, and little
+// changes when hosts come and go: for choice those that share neither operator nor network with
+// a holder, and are not above their fair share. Holders are added until Availability is met with the best one taken
+// away, or there are Most. A copy too many goes only when the others are proved.
 //
 // ErrInvalid for arguments that contradict themselves; a TooFewHostsError, and
 // no plan, where fewer than Copies hosts can be used.
@@ -167,31 +168,47 @@ func Plan(desired Desired, observed []Observation, now time.Time) (Proposal, err
 	if err := checkPlan(desired, observed); err != nil {
 		return Proposal{}, err
 	}
+	observed = slices.Clone(observed)
+	slices.SortFunc(observed, func(a, b Observation) int { return cmp.Compare(a.Host, b.Host) })
+	before := EstimateOf(kept(observed))
 	if desired.Copies == 0 {
-		return Proposal{Actions: releaseAll(observed)}, nil
+		return Proposal{Actions: releaseAll(observed), Before: before}, nil
 	}
-	candidates, left := sift(desired, observed, now)
-	if len(candidates) < desired.Copies {
-		return Proposal{}, &TooFewHostsError{Wanted: desired.Copies, Usable: len(candidates), LeftOut: left}
-	}
-	holders, rest := choose(candidates, desired.Copies)
-	var plan []Action
-	for _, c := range holders {
-		plan = append(plan, Action{Kind: Hold, Host: c.Host, Reason: c.reason})
-	}
-	for _, c := range rest[:min(len(rest), MaxRoster-len(holders))] {
-		a := Action{Kind: Standby, Host: c.Host, Reason: "has room", AfterProof: c.Holds}
-		if c.Holds {
-			a.Reason = "more copies than wanted, or than wanted in one domain"
+	usable, left := sift(desired, observed, now)
+	can := 0
+	for _, o := range usable {
+		if why := tooSmall(desired, o); why != "" {
+			left = append(left, LeftOut{Host: o.Host, Name: o.Name, Reason: why})
+		} else {
+			can++
 		}
-		plan = append(plan, a)
 	}
-	return Proposal{Actions: append(plan, drained(observed)...)}, nil
+	if can < desired.Copies {
+		slices.SortFunc(left, func(a, b LeftOut) int { return cmp.Compare(a.Host, b.Host) })
+		return Proposal{}, &TooFewHostsError{Wanted: desired.Copies, Usable: can, LeftOut: left}
+	}
+	s := newSketch(desired, usable)
+	p := s.proposal()
+	p.Actions = append(p.Actions, extras(desired, observed, now)...)
+	p.Actions = append(p.Actions, unwanted(desired, observed)...)
+	for _, a := range p.Actions {
+		if a.Kind == Extra && !holds(observed, a.Host) {
+			p.Moves, p.Least = p.Moves+desired.Bytes, p.Least+desired.Bytes
+		}
+	}
+	p.Before = before
+	return p, nil
 }
 
 func checkPlan(desired Desired, observed []Observation) error {
 	if desired.Site.IsZero() || desired.Copies < 0 || desired.Copies > MaxCopies || desired.Bytes < 0 {
 		return fmt.Errorf("%w: a plan for %d copies of %d bytes of site %q", ErrInvalid, desired.Copies, desired.Bytes, desired.Site)
+	}
+	if desired.Most != 0 && desired.Most < desired.Copies || desired.Most > MaxCopies {
+		return fmt.Errorf("%w: a plan for at least %d and at most %d copies", ErrInvalid, desired.Copies, desired.Most)
+	}
+	if desired.Availability < 0 || desired.Availability > MaxAvailability || desired.MoveBytes < 0 {
+		return fmt.Errorf("%w: a plan for an availability of %d millionths that may move %d bytes", ErrInvalid, desired.Availability, desired.MoveBytes)
 	}
 	seen := make(map[peer.ID]bool, len(observed))
 	for _, o := range observed {
@@ -203,101 +220,109 @@ func checkPlan(desired Desired, observed []Observation) error {
 	return nil
 }
 
-// sift splits the hosts into those that can hold the site, in the order of the
-// draw, and those that can't, each with the reason.
-func sift(desired Desired, observed []Observation, now time.Time) ([]candidate, []LeftOut) {
-	var can []candidate
+// sift splits the hosts into those that can be used for sites like this, and
+// those that can't, each with the reason.
+func sift(desired Desired, observed []Observation, now time.Time) ([]Observation, []LeftOut) {
+	var can []Observation
 	var left []LeftOut
 	for _, o := range observed {
-		if why := unusable(desired, o, now); why != "" {
+		why := unusable(o, desired.Regions, now)
+		if why == "" && o.Unproved {
+			why = "can't prove what it holds"
+		}
+		if why != "" {
 			left = append(left, LeftOut{Host: o.Host, Name: o.Name, Reason: why})
 			continue
 		}
-		c := candidate{Observation: o, domain: o.Labels[LabelOperator], rank: draw(desired.Site, o.Host)}
-		if c.domain == "" {
-			c.domain = string(o.Host)
-		}
-		can = append(can, c)
+		can = append(can, o)
 	}
-	slices.SortFunc(can, byRank)
-	slices.SortFunc(left, func(a, b LeftOut) int { return strings.Compare(string(a.Host), string(b.Host)) })
 	return can, left
 }
 
-func byRank(a, b candidate) int { return bytes.Compare(a.rank[:], b.rank[:]) }
-
-func unusable(desired Desired, o Observation, now time.Time) string {
+// unusable is why no site can be put on a host; "": it can.
+func unusable(o Observation, regions []string, now time.Time) string {
 	switch {
+	case o.Out:
+		return "convicted of false proofs or of missing data"
 	case !o.Reachable:
 		return "can't be reached"
 	case o.Draining:
 		return "draining"
 	case !o.Until.IsZero() && !now.Before(o.Until):
 		return "its token or terms have ended"
-	case o.MaxPinBytes > 0 && desired.Bytes > o.MaxPinBytes:
-		return fmt.Sprintf("takes pins of at most %d bytes", o.MaxPinBytes)
-	case !o.Holds && o.FreeBytes >= 0 && desired.Bytes > o.FreeBytes:
-		return fmt.Sprintf("has room for %d bytes only", o.FreeBytes)
+	case !allowed(o, regions):
+		return "not in an allowed region"
 	}
 	return ""
 }
 
-// draw is a host's place for one site: independent from site to site, so that
-// load spreads, and from the other hosts, so that little moves when they change.
-func draw(site naming.Name, host peer.ID) [32]byte {
-	// Both are multihashes, which say how long they are.
-	return sha256.Sum256([]byte("holdfast plan 1\n" + string(site.Peer()) + string(host)))
+// tooSmall is why this site can't be put on a host; "": it can.
+func tooSmall(desired Desired, o Observation) string {
+	switch {
+	case o.MaxPinBytes > 0 && desired.Bytes > o.MaxPinBytes:
+		return fmt.Sprintf("takes pins of at most %d bytes", o.MaxPinBytes)
+	case !o.Holds && desired.Bytes > roomOf(o):
+		return fmt.Sprintf("has room for %d bytes only", roomOf(o))
+	}
+	return ""
 }
 
-// choose takes the holders: those of today first, one for each domain, then
-// others from domains that are still free, and only then, when the domains
-// are used up, a second from the same one.
-func choose(candidates []candidate, copies int) (holders, rest []candidate) {
-	taken := make(map[peer.ID]bool)
-	used := make(map[string]bool)
-	take := func(want func(candidate) bool, reason string) {
-		for _, c := range candidates {
-			if len(holders) < copies && !taken[c.Host] && want(c) {
-				taken[c.Host], used[c.domain] = true, true
-				c.reason = reason
-				holders = append(holders, c)
-			}
-		}
-	}
-	crowded := func(what string) string {
-		return fmt.Sprintf("%s; in the same domain as another, since only %d have room", what, len(used))
-	}
-	take(func(c candidate) bool { return c.Holds && !used[c.domain] }, "holds it already")
-	take(func(c candidate) bool { return !used[c.domain] }, "has room")
-	take(func(c candidate) bool { return c.Holds }, crowded("holds it already"))
-	take(func(candidate) bool { return true }, crowded("has room"))
-	for _, c := range candidates {
-		if !taken[c.Host] {
-			rest = append(rest, c)
-		}
-	}
-	// Who came when is forgotten, so that the same holders give the same roster.
-	slices.SortFunc(holders, byRank)
-	return holders, rest
+func allowed(o Observation, regions []string) bool {
+	return len(regions) == 0 || slices.Contains(regions, o.Labels[LabelRegion])
 }
 
-// drained lets go of the copies on hosts that want to be empty.
-func drained(observed []Observation) []Action {
-	return releases(observed, func(o Observation) bool { return o.Draining && o.Reachable }, "draining", true)
+// kept is the copies that count now.
+func kept(observed []Observation) []Observation {
+	return slices.DeleteFunc(slices.Clone(observed), func(o Observation) bool {
+		return !o.Holds || !o.Reachable || o.Out || o.Unproved
+	})
+}
+
+func holds(observed []Observation, host peer.ID) bool {
+	return slices.ContainsFunc(observed, func(o Observation) bool { return o.Host == host && o.Holds })
+}
+
+// extras pins the site at every service that can't prove what it holds and has room.
+func extras(desired Desired, observed []Observation, now time.Time) []Action {
+	var out []Action
+	for _, o := range observed {
+		if o.Unproved && unusable(o, desired.Regions, now) == "" && tooSmall(desired, o) == "" {
+			out = append(out, Action{Kind: Extra, Host: o.Host, Reason: "can't prove what it holds: doesn't count"})
+		}
+	}
+	return out
+}
+
+// unwanted lets go of the copies on hosts that want to be empty, or are not to hold the site any more.
+func unwanted(desired Desired, observed []Observation) []Action {
+	why := func(o Observation) string {
+		switch {
+		case !o.Reachable:
+			return ""
+		case o.Out:
+			return "convicted"
+		case o.Draining:
+			return "draining"
+		case !allowed(o, desired.Regions):
+			return "not in an allowed region"
+		}
+		return ""
+	}
+	return releases(observed, why, true)
 }
 
 func releaseAll(observed []Observation) []Action {
-	return releases(observed, func(Observation) bool { return true }, "no copies are wanted", false)
+	return releases(observed, func(Observation) string { return "no copies are wanted" }, false)
 }
 
-func releases(observed []Observation, which func(Observation) bool, reason string, after bool) []Action {
+// releases lets go of each copy for which there is a reason, in the order of observed.
+func releases(observed []Observation, why func(Observation) string, after bool) []Action {
 	var out []Action
 	for _, o := range observed {
-		if o.Holds && which(o) {
+		if reason := why(o); o.Holds && reason != "" {
 			out = append(out, Action{Kind: Release, Host: o.Host, Reason: reason, AfterProof: after})
 		}
 	}
-	slices.SortFunc(out, func(a, b Action) int { return strings.Compare(string(a.Host), string(b.Host)) })
 	return out
 }
 

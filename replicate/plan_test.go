@@ -74,11 +74,20 @@ func randomObservations(r *rand.Rand) []Observation {
 		o.Reachable = r.IntN(5) != 0
 		o.Draining = r.IntN(6) == 0
 		o.Holds = r.IntN(3) == 0
+		o.Unproved = r.IntN(8) == 0
+		o.Out = r.IntN(12) == 0
+		o.Uptime = r.IntN(4) * 300_000
+		o.Quota = int64(r.IntN(3)) * 4 * siteBytes
 		if r.IntN(5) == 0 {
 			o.Until = testTime.Add(time.Duration(r.IntN(3)-1) * time.Hour)
 		}
 	}
 	return all
+}
+
+// canHold tells whether a plan may put the site on a host, or leave it there.
+func canHold(d Desired, o Observation) bool {
+	return !o.Unproved && unusable(o, d.Regions, testTime) == "" && tooSmall(d, o) == ""
 }
 
 func domainOf(observed []Observation, host peer.ID) string {
@@ -139,7 +148,7 @@ func checkPromises(t *testing.T, seed uint64, d Desired, observed []Observation,
 	state := make(map[peer.ID]Observation)
 	for _, o := range observed {
 		state[o.Host] = o
-		if unusable(d, o, testTime) == "" {
+		if canHold(d, o) {
 			possible[domainOf(observed, o.Host)] = true
 		}
 	}
@@ -152,10 +161,13 @@ func checkPromises(t *testing.T, seed uint64, d Desired, observed []Observation,
 		if a.Reason == "" {
 			t.Fatalf("seed %d: an action without a reason", seed)
 		}
-		if a.Kind != Release && unusable(d, o, testTime) != "" {
+		if (a.Kind == Hold || a.Kind == Standby) && !canHold(d, o) {
 			t.Fatalf("seed %d: %s on a host that can't: %+v", seed, a.Kind, o)
 		}
-		if a.Kind != Hold && o.Holds && d.Copies > 0 && !a.AfterProof {
+		if (a.Kind == Extra) != (o.Unproved && a.Kind != Release) {
+			t.Fatalf("seed %d: %+v of %+v", seed, a, o)
+		}
+		if a.Kind != Hold && a.Kind != Extra && o.Holds && d.Copies > 0 && !a.AfterProof {
 			t.Fatalf("seed %d: a copy would go before the others are proved: %+v", seed, a)
 		}
 		if a.Kind == Hold {
@@ -294,7 +306,9 @@ func TestNoCopiesWantedReleasesAllAndNeedsNoHost(t *testing.T) {
 }
 
 func TestARosterEndsAtItsLimit(t *testing.T) {
-	plan := mustPlan(t, desired(5), observations(200))
+	d := desired(5)
+	d.Standbys = 1000
+	plan := mustPlan(t, d, observations(200))
 	if roster := (Proposal{Actions: plan}).Roster(); len(roster) != MaxRoster || len(ofKind(plan, Hold)) != 5 {
 		t.Fatalf("%d in the roster, %d hold", len(roster), len(ofKind(plan, Hold)))
 	}
@@ -306,12 +320,16 @@ func TestPlanRefusesWhatContradictsItself(t *testing.T) {
 		d Desired
 		o []Observation
 	}{
-		"twice":     {desired(1), append(one, one...)},
-		"no id":     {desired(1), []Observation{{}}},
-		"no site":   {Desired{Copies: 1}, one},
-		"65 copies": {desired(65), one},
-		"-1 copies": {desired(-1), one},
-		"-1 bytes":  {Desired{Site: siteNumber(1), Bytes: -1}, one},
+		"twice":         {desired(1), append(one, one...)},
+		"no id":         {desired(1), []Observation{{}}},
+		"no site":       {Desired{Copies: 1}, one},
+		"65 copies":     {desired(65), one},
+		"-1 copies":     {desired(-1), one},
+		"-1 bytes":      {Desired{Site: siteNumber(1), Bytes: -1}, one},
+		"most < copies": {Desired{Site: siteNumber(1), Copies: 3, Most: 2}, one},
+		"most > 64":     {Desired{Site: siteNumber(1), Copies: 3, Most: 65}, one},
+		"over 100 %":    {Desired{Site: siteNumber(1), Copies: 1, Availability: 1_000_001}, one},
+		"-1 to move":    {Desired{Site: siteNumber(1), Copies: 1, MoveBytes: -1}, one},
 	} {
 		if _, err := Plan(c.d, c.o, testTime); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
