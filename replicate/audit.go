@@ -18,9 +18,9 @@ import (
 // AuditProtocol is the libp2p protocol of the full audit, docs/formats.md.
 const AuditProtocol protocol.ID = "/holdfast/audit/1"
 
-// Limits of the audit. Epochs further off than MaxClockSkew are refused. A
-// verifier may audit one root set AuditBurst times at once, and then once
-// every AuditInterval.
+// Limits of the audit. Epochs further off than MaxClockSkew are refused. Unless it is
+// configured otherwise, a verifier may audit one root set AuditBurst times at
+// once, and then once every AuditInterval.
 const (
 	MaxClockSkew  = 24 * time.Hour
 	AuditBurst    = 6
@@ -43,7 +43,7 @@ const (
 	// pingTime is how long a live prover may take to answer a ping.
 	pingTime = 8 * time.Second
 	// concurrencyWait is when to ask again a prover that is computing other proofs.
-	concurrencyWait = time.Minute
+	concurrencyWait = 10 * time.Second
 )
 
 // AuditorConfig is what an Auditor works with. Host, Key and Blocks are required.
@@ -63,6 +63,9 @@ type AuditorConfig struct {
 	Timeout time.Duration
 	// MaxConcurrent is how many proofs are computed at once; 0: 2.
 	MaxConcurrent int
+	Interval      time.Duration    // 0: AuditInterval
+	Burst         int              // 0: AuditBurst
+	BytesPerDay   int64            // read for audits in a day (UTC), on either side, of which a restart begins a new one; 0: no limit
 	Now           func() time.Time // nil: time.Now
 	Log           *slog.Logger     // nil: discard
 }
@@ -105,6 +108,7 @@ type Auditor struct {
 	cfg   AuditorConfig
 	self  peer.ID // of the key
 	rate  *auditRate
+	spent *auditBudget
 	slots chan struct{} // proofs being computed
 }
 
@@ -125,7 +129,8 @@ func NewAuditor(cfg AuditorConfig) *Auditor {
 	return &Auditor{
 		cfg:   cfg,
 		self:  cfg.Host.ID(),
-		rate:  newAuditRate(),
+		rate:  newAuditRate(cfg.Interval, cfg.Burst),
+		spent: &auditBudget{limit: cfg.BytesPerDay},
 		slots: make(chan struct{}, cfg.MaxConcurrent),
 	}
 }

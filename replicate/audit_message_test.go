@@ -277,7 +277,7 @@ func TestADigestNeedsEveryBlock(t *testing.T) {
 }
 
 func TestTheRateForgetsWhatIsFullAgainAndStaysBounded(t *testing.T) {
-	r := newAuditRate()
+	r := newAuditRate(0, 0)
 	now := testTime
 	for i := range maxRateEntries {
 		if _, ok := r.take(keyOf(idNumber(1), []cid.Cid{numberedCID(t, i)}), now); !ok {

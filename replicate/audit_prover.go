@@ -153,10 +153,14 @@ func (a *Auditor) prove(ctx context.Context, c AuditChallenge) (auditAnswer, err
 	default:
 		return auditAnswer{verdict: answerBusy, until: now.Add(concurrencyWait)}, nil
 	}
+	if until, ok := a.spent.left(now); !ok {
+		return auditAnswer{verdict: answerBusy, until: until}, nil
+	}
 	if until, ok := a.rate.take(keyOf(c.Verifier, c.Roots), now); !ok {
 		return auditAnswer{verdict: answerBusy, until: until}, nil
 	}
 	digest, count, err := AuditDigest(ctx, a.cfg.Blocks, c)
+	a.spent.spend(now, count.Bytes)
 	switch {
 	case err == nil:
 		log.Debug("audit answered", "blocks", count.Blocks, "bytes", count.Bytes, "took", a.cfg.Now().Sub(now))

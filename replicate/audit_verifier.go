@@ -17,6 +17,7 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
 	"github.com/multiformats/go-multistream"
 
+	"github.com/holdfast-sites/holdfast/merkle"
 	"github.com/holdfast-sites/holdfast/naming"
 )
 
@@ -118,7 +119,10 @@ func (a *Auditor) run(ctx context.Context, res *AuditResult, c AuditChallenge, t
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if want, _, ownErr = AuditDigest(ownCtx, a.cfg.Blocks, c); ownErr != nil {
+		var read merkle.Count
+		want, read, ownErr = AuditDigest(ownCtx, a.cfg.Blocks, c)
+		a.spent.spend(a.cfg.Now(), read.Bytes)
+		if ownErr != nil {
 			stopAsking() // nothing to compare with
 		}
 	}()
