@@ -25,9 +25,10 @@ const (
 )
 
 // Client speaks the Pinning Service API 1.0.0 with one host. Errors:
-// ErrUnauthorized (401), ErrNotFound (404), ErrQuota (409), ErrInvalid (other 4xx, and answers that
-// break the specification), ErrUnavailable (5xx, redirects, and everything
-// that kept an answer from coming). None of them contains the token. Safe for concurrent use.
+// ErrUnauthorized (401), ErrForbidden (403 of our own hosts), ErrNotFound (404), ErrQuota (409), ErrInvalid (other 4xx, and answers that
+// break the specification), ErrUnavailable (429, 5xx, redirects, and everything
+// that kept an answer from coming; a BusyError where the service says when to come back). None of them contains the
+// token. Safe for concurrent use.
 type Client struct {
 	base  string
 	token string
@@ -142,8 +143,10 @@ func (c *Client) All(ctx context.Context, q Query) iter.Seq2[PinStatus, error] {
 			}
 			earlier := func(t time.Time) bool { return q.Before.IsZero() || t.Before(q.Before) }
 			switch next := oldest.Add(overlap); {
-			case len(res.Results) == 0 || res.Count <= len(res.Results):
+			case len(res.Results) == 0:
 				return
+			case res.Count <= len(res.Results) && len(res.Results) < q.Limit:
+				return // of a full page, the count may be only what some services make of it: the page's
 			case fresh && earlier(next):
 				q.Before = next
 			case q.Limit < MaxQueryLimit:
@@ -160,17 +163,16 @@ func (c *Client) All(ctx context.Context, q Query) iter.Seq2[PinStatus, error] {
 // Wait polls until the pin is pinned or failed, which is not an error of
 // Wait: see the Status. Zero every means each second. Progress, which may be nil, is called with
 // each answer. A host that does not answer is asked again for 20 s: it may be
-// restarting.
+// restarting. One that is busy is asked when it said, at the latest after a minute, for as long as ctx allows.
 func (c *Client) Wait(ctx context.Context, id string, every time.Duration, progress func(PinStatus)) (PinStatus, error) {
 	if every <= 0 {
 		every = time.Second
 	}
-	t := time.NewTicker(every)
-	defer t.Stop()
 	var silent time.Time // since when it has not answered
 	for {
-		asked := time.Now()
+		asked, pause := time.Now(), every
 		st, err := c.Get(ctx, id)
+		var busy *BusyError
 		switch {
 		case err == nil:
 			silent = time.Time{}
@@ -182,6 +184,8 @@ func (c *Client) Wait(ctx context.Context, id string, every time.Duration, progr
 			}
 		case ctx.Err() != nil:
 			return PinStatus{}, ctx.Err()
+		case errors.As(err, &busy):
+			silent, pause = time.Time{}, max(every, min(busy.After, longestPause))
 		case !errors.Is(err, ErrUnavailable):
 			return PinStatus{}, err
 		case silent.IsZero():
@@ -192,10 +196,8 @@ func (c *Client) Wait(ctx context.Context, id string, every time.Duration, progr
 				return PinStatus{}, err
 			}
 		}
-		select {
-		case <-ctx.Done():
-			return PinStatus{}, ctx.Err()
-		case <-t.C:
+		if err := sleep(ctx, asked.Add(pause).Sub(time.Now())); err != nil {
+			return PinStatus{}, err
 		}
 	}
 }
@@ -263,17 +265,33 @@ func (c *Client) one(ctx context.Context, method, path string, body any) (PinSta
 	return st, nil
 }
 
-// call makes one request within callTime, and reads a bounded answer into to.
+// call makes one request within callTime, and reads a bounded answer into to. A service that is busy is asked again
+// when it said, if that is soon.
 func (c *Client) call(ctx context.Context, method, path string, body, to any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	var r io.Reader
+	var sent []byte
 	if body != nil {
 		b, err := json.Marshal(body)
 		if err != nil {
 			return invalid("pin", "%v", err)
 		}
-		r = bytes.NewReader(b)
+		sent = b
+	}
+	for try := 1; ; try++ {
+		err := c.try(ctx, method, path, sent, to)
+		var busy *BusyError
+		if !errors.As(err, &busy) || !busy.again(method, try) || sleep(ctx, busy.After) != nil {
+			return err
+		}
+	}
+}
+
+// try is one request.
+func (c *Client) try(ctx context.Context, method, path string, body []byte, to any) error {
+	var r io.Reader
+	if body != nil {
+		r = bytes.NewReader(body)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, r)
 	if err != nil {
@@ -290,7 +308,7 @@ func (c *Client) call(ctx context.Context, method, path string, body, to any) er
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
-		return c.refused(resp)
+		return asBusy(resp, c.refused(resp))
 	}
 	if to == nil {
 		return nil
@@ -337,7 +355,13 @@ func (c *Client) refused(resp *http.Response) error {
 	if err != nil || json.Unmarshal(b, &f) != nil || f.Error.Reason == "" {
 		return c.errorf(kind, "%s", resp.Status)
 	}
-	return c.errorf(kind, "%s: %q %q", resp.Status, cut(f.Error.Reason), cut(f.Error.Details))
+	if reason := f.Error.Reason; resp.StatusCode == http.StatusForbidden && (reason == "FORBIDDEN" || reason == "DRAINING") {
+		kind = ErrForbidden // of our own hosts; other services mean the token
+	}
+	if f.Error.Details == "" {
+		return c.errorf(kind, "%s: %q", resp.Status, cut(f.Error.Reason))
+	}
+	return c.errorf(kind, "%q (%d %q)", strings.TrimPrefix(cut(f.Error.Details), kind.Error()+": "), resp.StatusCode, cut(f.Error.Reason))
 }
 
 // cut bounds what a host makes us show.

@@ -129,6 +129,12 @@ func (r *mapReader) field(name string) datamodel.Node {
 	return n
 }
 
+// has tells whether an optional field is there.
+func (r *mapReader) has(name string) bool {
+	_, err := r.node.LookupByString(name)
+	return err == nil
+}
+
 func (r *mapReader) integer(name string, low, high int64) int64 {
 	v, err := r.field(name).AsInt()
 	if err != nil {

@@ -41,15 +41,27 @@ type HostDescription struct {
 	Time        time.Time `json:"time"` // when it was made; zero is written as now
 	Name        string    `json:"name"` // at most 128 bytes
 	Addrs       []string  `json:"addrs"`
-	Gateways    []string  `json:"gateways"` // base URLs
-	FreeBytes   int64     `json:"free_bytes"`
+	Gateways    []string  `json:"gateways"`   // base URLs
+	FreeBytes   int64     `json:"free_bytes"` // neither used nor reserved
 	MaxPinBytes int64     `json:"max_pin_bytes"`
+	Draining    bool      `json:"draining"` // it takes no new pins, and wants to be empty
+	Software    string    `json:"software"` // at most 128 bytes
 	Terms       HostTerms `json:"terms"`
 }
 
-// HostTerms are what a host offers to do.
+// HostTerms are what a host offers to do. A zero is no limit.
 type HostTerms struct {
-	AuditsPerHour int `json:"audits_per_hour"`
+	AuditsPerHour      int        `json:"audits_per_hour"`
+	AuditBytesPerDay   int64      `json:"audit_bytes_per_day"`
+	IngressBytesPerDay int64      `json:"ingress_bytes_per_day"`
+	EgressBytesPerDay  int64      `json:"egress_bytes_per_day"`
+	MaxSiteBytes       int64      `json:"max_site_bytes"` // unique bytes under one root
+	Until              *time.Time `json:"until"`          // when the operator means to stop; nil: not known
+}
+
+// negative tells whether one of the numbers is none.
+func (t HostTerms) negative() bool {
+	return t.AuditsPerHour < 0 || t.AuditBytesPerDay < 0 || t.IngressBytesPerDay < 0 || t.EgressBytesPerDay < 0 || t.MaxSiteBytes < 0
 }
 
 // AddrInfo is the host's identity and those of its addresses that this program can read.
@@ -67,14 +79,8 @@ func (d HostDescription) AddrInfo() peer.AddrInfo {
 	return info
 }
 
-// signedHost is the envelope.
-type signedHost struct {
-	Payload   []byte  `json:"payload"`
-	Peer      peer.ID `json:"peer"`
-	Signature []byte  `json:"signature"`
-}
-
-var hostFields = []string{"version", "peer", "time", "name", "addrs", "gateways", "free_bytes", "max_pin_bytes", "terms", "crit"}
+var hostFields = []string{"version", "peer", "time", "name", "addrs", "gateways", "free_bytes", "max_pin_bytes", "draining", "software",
+	"terms", "crit"}
 
 // SignHostDescription makes the JSON that HostPath serves. ErrInvalid where the description
 // breaks a limit or names another peer than the key's.
@@ -86,6 +92,10 @@ func SignHostDescription(d HostDescription, key crypto.PrivKey) ([]byte, error) 
 		d.Time = time.Now()
 	}
 	d.Time = d.Time.UTC().Truncate(time.Second)
+	if d.Terms.Until != nil {
+		until := d.Terms.Until.UTC().Truncate(time.Second)
+		d.Terms.Until = &until
+	}
 	d.Addrs, d.Gateways = append([]string{}, d.Addrs...), append([]string{}, d.Gateways...) // [] rather than null
 	if !d.Peer.MatchesPrivateKey(key) {
 		return nil, fmt.Errorf("%w: host description of %s signed by another key", ErrInvalid, d.Peer)
@@ -93,17 +103,9 @@ func SignHostDescription(d HostDescription, key crypto.PrivKey) ([]byte, error) 
 	if err := d.check(); err != nil {
 		return nil, fmt.Errorf("%w: host description: %v", ErrInvalid, err)
 	}
-	payload, err := json.Marshal(d)
+	raw, err := seal(hostContext, d, key)
 	if err != nil {
-		return nil, fmt.Errorf("%w: host description: %v", ErrInvalid, err)
-	}
-	signature, err := key.Sign(append([]byte(hostContext), payload...))
-	if err != nil {
-		return nil, fmt.Errorf("sign the host description: %w", err)
-	}
-	raw, err := json.Marshal(signedHost{Payload: payload, Peer: d.Peer, Signature: signature})
-	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("host description: %w", err)
 	}
 	if len(raw) > maxMessage {
 		return nil, fmt.Errorf("%w: host description of %d bytes, more than %d", ErrInvalid, len(raw), maxMessage)
@@ -124,34 +126,15 @@ func ParseHostDescription(raw []byte, now time.Time) (HostDescription, error) {
 
 func parseHost(raw []byte, now time.Time) (HostDescription, error) {
 	var d HostDescription
-	if len(raw) > maxMessage {
-		return d, fmt.Errorf("%w: %d bytes, more than %d", merkle.ErrMalformed, len(raw), maxMessage)
-	}
-	var s signedHost
-	if err := json.Unmarshal(raw, &s); err != nil {
-		return d, fmt.Errorf("%w: %v", merkle.ErrMalformed, err)
-	}
-	if err := verifyHost(s); err != nil {
+	payload, signer, err := unseal(hostContext, raw, maxMessage, hostFields)
+	if err != nil {
 		return d, err
 	}
-	var shared struct {
-		Version int64    `json:"version"`
-		Crit    []string `json:"crit"`
-	}
-	if err := json.Unmarshal(s.Payload, &shared); err != nil {
+	if err := json.Unmarshal(payload, &d); err != nil {
 		return d, fmt.Errorf("%w: %v", merkle.ErrMalformed, err)
 	}
-	if shared.Version != formatVersion {
-		return d, unknownVersion(shared.Version)
-	}
-	if err := checkCrit(shared.Crit, hostFields); err != nil {
-		return d, err
-	}
-	if err := json.Unmarshal(s.Payload, &d); err != nil {
-		return d, fmt.Errorf("%w: %v", merkle.ErrMalformed, err)
-	}
-	if d.Peer != s.Peer {
-		return d, fmt.Errorf("%w: it describes %s and is signed by %s", merkle.ErrMalformed, d.Peer, s.Peer)
+	if d.Peer != signer {
+		return d, fmt.Errorf("%w: it describes %s and is signed by %s", merkle.ErrMalformed, d.Peer, signer)
 	}
 	if err := d.check(); err != nil {
 		return d, fmt.Errorf("%w: %v", merkle.ErrMalformed, err)
@@ -164,18 +147,6 @@ func parseHost(raw []byte, now time.Time) (HostDescription, error) {
 	return d, nil
 }
 
-func verifyHost(s signedHost) error {
-	key, err := s.Peer.ExtractPublicKey()
-	if err != nil {
-		return fmt.Errorf("%w: the key of %q is not in its id: %v", merkle.ErrUnsupported, s.Peer, err)
-	}
-	ok, err := key.Verify(append([]byte(hostContext), s.Payload...), s.Signature)
-	if err != nil || !ok {
-		return ErrSignature
-	}
-	return nil
-}
-
 // check holds what both sides agree on.
 func (d HostDescription) check() error {
 	switch {
@@ -185,7 +156,9 @@ func (d HostDescription) check() error {
 		return fmt.Errorf("%d addresses, more than %d", len(d.Addrs), maxHostAddrs)
 	case len(d.Gateways) > maxHostGateways:
 		return fmt.Errorf("%d gateways, more than %d", len(d.Gateways), maxHostGateways)
-	case d.FreeBytes < 0 || d.MaxPinBytes < 0 || d.Terms.AuditsPerHour < 0:
+	case len(d.Software) > maxHostName || !utf8.ValidString(d.Software):
+		return fmt.Errorf("the software's name is longer than %d bytes or not UTF-8", maxHostName)
+	case d.FreeBytes < 0 || d.MaxPinBytes < 0 || d.Terms.negative():
 		return fmt.Errorf("a negative number")
 	}
 	for _, a := range d.Addrs {

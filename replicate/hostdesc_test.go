@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -18,11 +20,15 @@ import (
 )
 
 func sampleHost() HostDescription {
+	until := testTime.Add(24 * time.Hour)
 	return HostDescription{
 		Version: 1, Peer: idNumber(2), Time: testTime, Name: "alice",
 		Addrs:     []string{"/ip4/203.0.113.7/tcp/4001/p2p/" + idNumber(2).String()},
 		Gateways:  []string{"http://alice.example:8080"},
-		FreeBytes: 100_000_000, MaxPinBytes: 1_000_000_000, Terms: HostTerms{AuditsPerHour: 12},
+		FreeBytes: 100_000_000, MaxPinBytes: 1_000_000_000, Draining: true, Software: "holdfast/0.1.0",
+		Terms: HostTerms{
+			AuditsPerHour: 12, AuditBytesPerDay: 1, IngressBytesPerDay: 2, EgressBytesPerDay: 3, MaxSiteBytes: 4, Until: &until,
+		},
 	}
 }
 
@@ -32,7 +38,7 @@ func TestTheHostDescriptionIsTheGoldenOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var s signedHost
+	var s envelope
 	if err := json.Unmarshal(raw, &s); err != nil {
 		t.Fatal(err)
 	}
@@ -46,14 +52,26 @@ func TestTheHostDescriptionIsTheGoldenOne(t *testing.T) {
 	}
 }
 
-// envelope signs any payload with key n, and says that it is peer's.
-func envelope(t testing.TB, payload string, n, peer byte) []byte {
+func TestADescriptionFromBeforeThereWasDrainingIsStillRead(t *testing.T) {
+	both, err := os.ReadFile(filepath.Join("testdata", "host_early.golden"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, _, _ := bytes.Cut(both, []byte("\n"))
+	d, err := ParseHostDescription(raw, testTime)
+	if err != nil || d.Draining || d.Software != "" || d.Terms != (HostTerms{AuditsPerHour: 12}) || d.FreeBytes != 100_000_000 {
+		t.Fatalf("%+v, %v", d, err)
+	}
+}
+
+// signedBy signs any payload with key n, and says that it is peer's.
+func signedBy(t testing.TB, payload string, n, peer byte) []byte {
 	t.Helper()
 	signature, err := keyNumber(n).Sign([]byte(hostContext + payload))
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := json.Marshal(signedHost{Payload: []byte(payload), Peer: idNumber(peer), Signature: signature})
+	raw, err := json.Marshal(envelope{Payload: []byte(payload), Peer: idNumber(peer), Signature: signature})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,26 +103,26 @@ func TestAHostDescriptionIsCheckedBeforeItIsBelieved(t *testing.T) {
 		raw  []byte
 		want error
 	}{
-		"as it is":             {envelope(t, payloadWith(t, func(map[string]any) {}), 2, 2), nil},
-		"a field of later":     {envelope(t, set("colour", "red"), 2, 2), nil},
-		"a day old":            {envelope(t, set("time", testTime.Add(-24*time.Hour)), 2, 2), nil},
-		"32 addresses":         {envelope(t, set("addrs", many(32, "/ip4/1.2.3.4/tcp/1")), 2, 2), nil},
-		"33 addresses":         {envelope(t, set("addrs", many(33, "/ip4/1.2.3.4/tcp/1")), 2, 2), merkle.ErrMalformed},
-		"9 gateways":           {envelope(t, set("gateways", many(9, "http://a")), 2, 2), merkle.ErrMalformed},
-		"a gateway of script":  {envelope(t, set("gateways", []string{"javascript:alert(1)"}), 2, 2), merkle.ErrMalformed},
-		"a critical later one": {envelope(t, set("crit", []string{"colour"}), 2, 2), merkle.ErrUnsupported},
-		"version 2":            {envelope(t, set("version", 2), 2, 2), merkle.ErrUnsupported},
-		"over a day old":       {envelope(t, set("time", testTime.Add(-24*time.Hour-time.Second)), 2, 2), merkle.ErrMalformed},
-		"from the future":      {envelope(t, set("time", testTime.Add(25*time.Hour)), 2, 2), merkle.ErrMalformed},
-		"no time":              {envelope(t, set("time", nil), 2, 2), merkle.ErrMalformed},
-		"describes another":    {envelope(t, payloadWith(t, func(map[string]any) {}), 3, 3), merkle.ErrMalformed},
-		"signed by another":    {envelope(t, payloadWith(t, func(map[string]any) {}), 3, 2), ErrSignature},
-		"negative room":        {envelope(t, set("free_bytes", -1), 2, 2), merkle.ErrMalformed},
-		"a long name":          {envelope(t, set("name", strings.Repeat("x", 129)), 2, 2), merkle.ErrMalformed},
+		"as it is":             {signedBy(t, payloadWith(t, func(map[string]any) {}), 2, 2), nil},
+		"a field of later":     {signedBy(t, set("colour", "red"), 2, 2), nil},
+		"a day old":            {signedBy(t, set("time", testTime.Add(-24*time.Hour)), 2, 2), nil},
+		"32 addresses":         {signedBy(t, set("addrs", many(32, "/ip4/1.2.3.4/tcp/1")), 2, 2), nil},
+		"33 addresses":         {signedBy(t, set("addrs", many(33, "/ip4/1.2.3.4/tcp/1")), 2, 2), merkle.ErrMalformed},
+		"9 gateways":           {signedBy(t, set("gateways", many(9, "http://a")), 2, 2), merkle.ErrMalformed},
+		"a gateway of script":  {signedBy(t, set("gateways", []string{"javascript:alert(1)"}), 2, 2), merkle.ErrMalformed},
+		"a critical later one": {signedBy(t, set("crit", []string{"colour"}), 2, 2), merkle.ErrUnsupported},
+		"version 2":            {signedBy(t, set("version", 2), 2, 2), merkle.ErrUnsupported},
+		"over a day old":       {signedBy(t, set("time", testTime.Add(-24*time.Hour-time.Second)), 2, 2), merkle.ErrMalformed},
+		"from the future":      {signedBy(t, set("time", testTime.Add(25*time.Hour)), 2, 2), merkle.ErrMalformed},
+		"no time":              {signedBy(t, set("time", nil), 2, 2), merkle.ErrMalformed},
+		"describes another":    {signedBy(t, payloadWith(t, func(map[string]any) {}), 3, 3), merkle.ErrMalformed},
+		"signed by another":    {signedBy(t, payloadWith(t, func(map[string]any) {}), 3, 2), ErrSignature},
+		"negative room":        {signedBy(t, set("free_bytes", -1), 2, 2), merkle.ErrMalformed},
+		"a long name":          {signedBy(t, set("name", strings.Repeat("x", 129)), 2, 2), merkle.ErrMalformed},
 		"empty":                {nil, merkle.ErrMalformed},
 		"HTML":                 {[]byte("<html>"), merkle.ErrMalformed},
 		"no peer":              {[]byte(`{"payload":"e30=","signature":""}`), merkle.ErrUnsupported},
-		"payload no object":    {envelope(t, "[]", 2, 2), merkle.ErrMalformed},
+		"payload no object":    {signedBy(t, "[]", 2, 2), merkle.ErrMalformed},
 		"too large":            {bytes.Repeat([]byte(" "), maxMessage+1), merkle.ErrMalformed},
 	} {
 		if _, err := ParseHostDescription(c.raw, testTime); !errors.Is(err, c.want) {
@@ -217,7 +235,7 @@ func FuzzParseHostDescription(f *testing.F) {
 	}
 	f.Add([]byte("{}"), payload)
 	f.Fuzz(func(t *testing.T, raw, payload []byte) {
-		for _, b := range [][]byte{raw, envelope(t, string(payload), 2, 2)} {
+		for _, b := range [][]byte{raw, signedBy(t, string(payload), 2, 2)} {
 			d, err := ParseHostDescription(b, testTime)
 			if err != nil {
 				if !errors.Is(err, merkle.ErrMalformed) && !errors.Is(err, merkle.ErrUnsupported) {

@@ -34,7 +34,7 @@ type pinHandler struct {
 }
 
 // NewHandler is the Pinning Service API 1.0.0 over a service, at /pins and
-// /pins/{requestid}. Every request needs a token of the service's Tokens, in
+// /pins/{requestid}, and our own [TenantPath]. Every request needs a token of the service's Tokens, in
 // the Authorization header; every failure has a JSON body with reason and details.
 func NewHandler(s *Service, cfg HandlerConfig) http.Handler {
 	h := &pinHandler{service: s, timeout: cfg.Timeout, log: cfg.Log}
@@ -62,9 +62,12 @@ func (h *pinHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *pinHandler) route(w http.ResponseWriter, r *http.Request) error {
-	tenant, err := h.tenant(r)
+	tenant, err := h.admitted(r)
 	if err != nil {
 		return err
+	}
+	if r.URL.Path == TenantPath {
+		return h.tenantInfo(w, r, tenant)
 	}
 	id, one := strings.CutPrefix(r.URL.Path, "/pins/")
 	switch {
@@ -73,7 +76,7 @@ func (h *pinHandler) route(w http.ResponseWriter, r *http.Request) error {
 	case !one && r.Method == http.MethodGet:
 		return h.list(w, r, tenant)
 	case !one && r.Method == http.MethodPost:
-		p, err := readPin(w, r)
+		p, err := h.readPin(w, r)
 		if err != nil {
 			return err
 		}
@@ -86,7 +89,7 @@ func (h *pinHandler) route(w http.ResponseWriter, r *http.Request) error {
 		if _, err := h.service.Get(r.Context(), tenant, id); err != nil {
 			return err
 		}
-		p, err := readPin(w, r)
+		p, err := h.readPin(w, r)
 		if err != nil {
 			return err
 		}
@@ -114,7 +117,35 @@ func (h *pinHandler) tenant(r *http.Request) (Tenant, error) {
 	if !ok || !strings.EqualFold(scheme, "Bearer") || h.service.cfg.Tokens == nil {
 		return Tenant{}, ErrUnauthorized
 	}
-	return Authenticate(r.Context(), h.service.cfg.Tokens, strings.TrimSpace(token))
+	return Authenticate(r.Context(), h.service.cfg.Tokens, strings.TrimSpace(token), h.service.cfg.Now())
+}
+
+// admitted is whom a new request's token belongs to, and counts the request as one of the token's.
+func (h *pinHandler) admitted(r *http.Request) (Tenant, error) {
+	t, err := h.tenant(r)
+	if err != nil {
+		return Tenant{}, err
+	}
+	return t, h.service.rates.take(t.ID, t.Scope.Rate, h.service.cfg.Now())
+}
+
+func (h *pinHandler) tenantInfo(w http.ResponseWriter, r *http.Request, t Tenant) error {
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", "GET")
+		return fmt.Errorf("%w: GET", errMethod)
+	}
+	info, err := h.service.TenantInfo(r.Context(), t)
+	return answer(w, http.StatusOK, info, err)
+}
+
+// readPin reads the pin that a request asks for. A body may take its time: a token that was revoked meanwhile
+// is good for nothing any more.
+func (h *pinHandler) readPin(w http.ResponseWriter, r *http.Request) (Pin, error) {
+	p, err := readPin(w, r)
+	if err == nil {
+		_, err = h.tenant(r)
+	}
+	return p, err
 }
 
 func readPin(w http.ResponseWriter, r *http.Request) (Pin, error) {
@@ -177,12 +208,36 @@ func ParseQuery(raw string) (Query, error) {
 	for _, s := range listParam(v, "status") {
 		q.Status = append(q.Status, Status(s))
 	}
-	if v.Has("meta") {
-		if err := json.Unmarshal([]byte(v.Get("meta")), &q.Meta); err != nil || q.Meta == nil {
-			return Query{}, invalid("meta", "must be a JSON object of strings")
-		}
+	if q.Meta, err = metaParams(v); err != nil {
+		return Query{}, err
 	}
 	return q, q.Check()
+}
+
+// metaParams is the parameter meta, a JSON object, and with it what clients generated for JavaScript send
+// in its place: meta[key]=value. To pass over those would be to answer with what was filtered out.
+func metaParams(v url.Values) (map[string]string, error) {
+	var meta metaJSON
+	if v.Has("meta") {
+		if err := json.Unmarshal([]byte(v.Get("meta")), &meta); err != nil || meta == nil {
+			return nil, invalid("meta", "must be a JSON object of strings")
+		}
+	}
+	for name, values := range v {
+		key, ok := strings.CutPrefix(name, "meta[")
+		if !ok {
+			continue
+		}
+		key, ok = strings.CutSuffix(key, "]")
+		if _, twice := meta[key]; !ok || twice || len(values) != 1 {
+			return nil, invalid("meta", "must be a JSON object of strings, or meta[key]=value for each key once")
+		}
+		if meta == nil {
+			meta = metaJSON{}
+		}
+		meta[key] = values[0]
+	}
+	return meta, nil
 }
 
 // listParam is a parameter in the style "form, not exploded": a,b,c.
@@ -223,8 +278,18 @@ type failureJSON struct {
 // fail writes an error in the specification's form.
 func (h *pinHandler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	code, reason, details := http.StatusInternalServerError, "INTERNAL_SERVER_ERROR", "see the host's log"
-	tooLarge := new(http.MaxBytesError)
+	tooLarge, early := new(http.MaxBytesError), new(rateError)
 	switch {
+	case errors.Is(err, ErrExpired):
+		code, reason, details = http.StatusUnauthorized, "UNAUTHORIZED", err.Error()
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	case errors.As(err, &early):
+		code, reason, details = http.StatusTooManyRequests, "TOO_MANY_REQUESTS", err.Error()
+		w.Header().Set("Retry-After", strconv.FormatInt(int64(early.after/time.Second)+1, 10))
+	case errors.Is(err, ErrDraining):
+		code, reason, details = http.StatusForbidden, "DRAINING", err.Error()
+	case errors.Is(err, ErrForbidden):
+		code, reason, details = http.StatusForbidden, "FORBIDDEN", err.Error()
 	case errors.Is(err, ErrUnauthorized):
 		code, reason, details = http.StatusUnauthorized, "UNAUTHORIZED", "the access token is missing or not accepted; it goes into the header Authorization: Bearer"
 		w.Header().Set("WWW-Authenticate", "Bearer")

@@ -30,7 +30,8 @@ type api struct {
 func newAPI(t *testing.T) *api {
 	t.Helper()
 	a := &api{pinHost: newPinHost(t), log: new(bytes.Buffer)}
-	srv := httptest.NewServer(replicate.NewHandler(a.service, replicate.HandlerConfig{Log: slog.New(slog.NewTextHandler(a.log, nil))}))
+	h := replicate.NewHandler(a.service, replicate.HandlerConfig{Log: slog.New(slog.NewTextHandler(a.log, nil))})
+	srv := httptest.NewServer(underContract(t, h))
 	t.Cleanup(srv.Close)
 	a.url = srv.URL
 	return a

@@ -1,9 +1,11 @@
 package replicate
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 
 	"github.com/ipld/go-ipld-prime/datamodel"
@@ -28,9 +30,15 @@ type Invite struct {
 	Peer  peer.ID // the host
 	Token string  `json:"-"` // visible ASCII, at most 1024 bytes
 	Name  string  // how the host calls itself, at most 128 bytes
+	Quota int64   // unique bytes that the token is good for; 0: no limit
+
+	// Of give and take: Answers is the host whose invite this one answers, and Answered the SHA-256 of that invite's
+	// token, by which that host knows which of its tokens is meant. Both are empty, or Answers stands alone.
+	Answers  peer.ID
+	Answered [sha256.Size]byte
 }
 
-var inviteFields = []string{"version", "base", "peer", "token", "name", "crit"}
+var inviteFields = []string{"version", "base", "peer", "token", "name", "quota", "answers", "answered", "crit"}
 
 // Encode makes the string to hand over. ErrInvalid, naming the field, where
 // the invite breaks a limit of the format.
@@ -44,11 +52,25 @@ func (i Invite) Encode() (string, error) {
 		qp.MapEntry(m, "peer", qp.String(i.Peer.String()))
 		qp.MapEntry(m, "token", qp.String(i.Token))
 		qp.MapEntry(m, "name", qp.String(i.Name))
+		i.encodeOptional(m)
 	})
 	if err != nil {
 		return "", fmt.Errorf("%w: invite: %v", ErrInvalid, err)
 	}
 	return invitePrefix + base64.RawURLEncoding.EncodeToString(raw), nil
+}
+
+// encodeOptional writes the fields that are left out where they say nothing.
+func (i Invite) encodeOptional(m datamodel.MapAssembler) {
+	if i.Quota > 0 {
+		qp.MapEntry(m, "quota", qp.Int(i.Quota))
+	}
+	if i.Answers != "" {
+		qp.MapEntry(m, "answers", qp.String(i.Answers.String()))
+	}
+	if i.Answered != ([sha256.Size]byte{}) {
+		qp.MapEntry(m, "answered", qp.Bytes(i.Answered[:]))
+	}
 }
 
 // ParseInvite reads an invite; space around it is ignored. merkle.ErrMalformed,
@@ -92,6 +114,15 @@ func parseInvite(s string) (Invite, error) {
 		Token: r.text("token", maxInviteToken),
 		Name:  r.text("name", maxHostName),
 	}
+	if r.has("quota") {
+		i.Quota = r.integer("quota", 1, math.MaxInt64)
+	}
+	if r.has("answers") {
+		i.Answers = r.peerID("answers")
+	}
+	if r.has("answered") {
+		copy(i.Answered[:], r.bytes("answered", len(i.Answered)))
+	}
 	if r.err != nil {
 		return Invite{}, r.err
 	}
@@ -114,6 +145,17 @@ func (i Invite) check() error {
 			return fmt.Errorf("the token is not visible ASCII")
 		}
 	}
+	if i.Quota < 0 {
+		return fmt.Errorf("a quota of %d bytes", i.Quota)
+	}
+	if i.Answers == "" && i.Answered != ([sha256.Size]byte{}) {
+		return fmt.Errorf("it says which token it answers, and not whose")
+	}
+	if i.Answers != "" {
+		if err := i.Answers.Validate(); err != nil {
+			return fmt.Errorf("answers: %v", err)
+		}
+	}
 	if len(i.Name) > maxHostName || strings.ToValidUTF8(i.Name, "") != i.Name {
 		return fmt.Errorf("the name is longer than %d bytes or not UTF-8", maxHostName)
 	}
@@ -134,6 +176,11 @@ func (i Invite) check() error {
 		return fmt.Errorf("base does not end in /p2p/%s", i.Peer)
 	}
 	return nil
+}
+
+// Answer makes an invite the answer to another: give and take.
+func (i *Invite) Answer(to Invite) {
+	i.Answers, i.Answered = to.Peer, sha256.Sum256([]byte(to.Token))
 }
 
 // String is the invite without its token.

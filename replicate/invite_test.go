@@ -26,7 +26,11 @@ func TestTheInviteFormatIsTheGoldenOne(t *testing.T) {
 	over := sampleInvite()
 	over.Base = "/ip4/203.0.113.7/tcp/4001/p2p/" + idNumber(2).String()
 	var out strings.Builder
-	for _, i := range []Invite{sampleInvite(), over} {
+	limited := sampleInvite()
+	limited.Quota = 5_000_000_000
+	answer := limited
+	answer.Answer(Invite{Peer: idNumber(4), Token: "hft_the-other-half"})
+	for _, i := range []Invite{sampleInvite(), over, limited, answer} {
 		s, err := i.Encode()
 		if err != nil {
 			t.Fatal(err)
@@ -77,6 +81,14 @@ func inviteOf(t *testing.T, change func(m map[string]qp.Assemble)) string {
 	return invitePrefix + base64.RawURLEncoding.EncodeToString(raw)
 }
 
+// answering is an invite that answers a token with that hash.
+func answering(t *testing.T, hash []byte) string {
+	t.Helper()
+	return inviteOf(t, func(m map[string]qp.Assemble) {
+		m["answers"], m["answered"] = qp.String(idNumber(3).String()), qp.Bytes(hash)
+	})
+}
+
 func TestInvitesAreCheckedAndErrorsKeepTheSecret(t *testing.T) {
 	set := func(key string, v qp.Assemble) string {
 		return inviteOf(t, func(m map[string]qp.Assemble) { m[key] = v })
@@ -108,6 +120,15 @@ func TestInvitesAreCheckedAndErrorsKeepTheSecret(t *testing.T) {
 		"base of another peer": {set("base", qp.String("/ip4/1.2.3.4/tcp/1/p2p/"+idNumber(3).String())), merkle.ErrMalformed},
 		"base of no peer":      {set("base", qp.String("/ip4/1.2.3.4/tcp/1")), merkle.ErrMalformed},
 		"no peer":              {set("peer", qp.String("")), merkle.ErrMalformed},
+		"a quota":              {set("quota", qp.Int(1)), nil},
+		"a quota of nothing":   {set("quota", qp.Int(0)), merkle.ErrMalformed},
+		"a quota below that":   {set("quota", qp.Int(-1)), merkle.ErrMalformed},
+		"a quota in words":     {set("quota", qp.String("5GB")), merkle.ErrMalformed},
+		"an answer":            {set("answers", qp.String(idNumber(3).String())), nil},
+		"an answer to nobody":  {set("answers", qp.String("")), merkle.ErrMalformed},
+		"answered, not whose":  {set("answered", qp.Bytes(bytes.Repeat([]byte{7}, 32))), merkle.ErrMalformed},
+		"half a token's hash":  {answering(t, bytes.Repeat([]byte{7}, 16)), merkle.ErrMalformed},
+		"a critical quota":     {set("crit", listOf(qp.String("quota"))), nil},
 		"a long name":          {set("name", qp.String(strings.Repeat("x", 129))), merkle.ErrMalformed},
 	} {
 		_, err := ParseInvite(c.s)
@@ -123,6 +144,8 @@ func TestInvitesAreCheckedAndErrorsKeepTheSecret(t *testing.T) {
 		"no base":  func(i *Invite) { i.Base = "" },
 		"no peer":  func(i *Invite) { i.Peer = "" },
 		"bad name": func(i *Invite) { i.Name = "\xff" },
+		"quota":    func(i *Invite) { i.Quota = -1 },
+		"no whose": func(i *Invite) { i.Answered[0] = 1 },
 	} {
 		i := sampleInvite()
 		change(&i)
@@ -133,15 +156,20 @@ func TestInvitesAreCheckedAndErrorsKeepTheSecret(t *testing.T) {
 }
 
 func FuzzParseInvite(f *testing.F) {
-	s, err := sampleInvite().Encode()
-	if err != nil {
-		f.Fatal(err)
+	answer := sampleInvite()
+	answer.Quota = 1 << 40
+	answer.Answer(Invite{Peer: idNumber(4), Token: "hft_the-other-half"})
+	for _, i := range []Invite{sampleInvite(), answer} {
+		s, err := i.Encode()
+		if err != nil {
+			f.Fatal(err)
+		}
+		raw, err := base64.RawURLEncoding.DecodeString(s[len(invitePrefix):])
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(s, raw)
 	}
-	raw, err := base64.RawURLEncoding.DecodeString(s[len(invitePrefix):])
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(s, raw)
 	f.Fuzz(func(t *testing.T, s string, raw []byte) {
 		for _, s := range []string{s, invitePrefix + base64.RawURLEncoding.EncodeToString(raw)} {
 			i, err := ParseInvite(s)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -55,8 +56,12 @@ const (
 	InfoLastError  = "last_error"
 	InfoNextTry    = "next_try"
 	InfoKept       = "kept"
-	InfoBytes      = "bytes"    // of blocks that the pin keeps, each once
-	InfoNamePut    = "name_put" // when this host last put the name's record into routing
+	InfoBytes      = "bytes"       // of blocks that the pin keeps, each once
+	InfoBytesTotal = "bytes_total" // of the DAG; while it is fetched as its root block says, which may count bytes twice
+	InfoRate       = "rate"        // bytes a second of the fetch in hand
+	InfoReserved   = "reserved"    // bytes of the quota that are reserved for the pin
+	InfoSources    = "sources"     // whom the last fetch asked
+	InfoNamePut    = "name_put"    // when this host last put the name's record into routing
 )
 
 // Limits of a pin; see the specification and docs/formats.md.
@@ -98,7 +103,10 @@ func (p Pin) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON implements json.Unmarshaler. It checks the form only; Check
 // has the limits.
 func (p *Pin) UnmarshalJSON(b []byte) error {
-	var j pinJSON
+	var j struct {
+		pinJSON
+		Meta metaJSON `json:"meta"`
+	}
 	if err := json.Unmarshal(b, &j); err != nil {
 		return err
 	}
@@ -107,6 +115,26 @@ func (p *Pin) UnmarshalJSON(b []byte) error {
 		return fmt.Errorf("cid: %w", err)
 	}
 	*p = Pin{CID: c, Name: j.Name, Origins: j.Origins, Meta: j.Meta}
+	return nil
+}
+
+// metaJSON is an object of strings. A null in it is none: encoding/json alone
+// would make an empty string of it.
+type metaJSON map[string]string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *metaJSON) UnmarshalJSON(b []byte) error {
+	var values map[string]*string
+	if err := json.Unmarshal(b, &values); err != nil || values == nil {
+		return err
+	}
+	*m = make(metaJSON, len(values))
+	for k, v := range values {
+		if v == nil {
+			return fmt.Errorf("meta %q is null, not a string", cut(k))
+		}
+		(*m)[k] = *v
+	}
 	return nil
 }
 
@@ -287,8 +315,11 @@ func (q Query) Check() error {
 	return nil
 }
 
-// Tenant is whom a pin belongs to: one for each token.
-type Tenant struct{ ID, Label string }
+// Tenant is whom a pin belongs to, one for each token, and what the token allows.
+type Tenant struct {
+	ID, Label string
+	Scope     Scope
+}
 
 // InvalidError says which field of a request is wrong, and why. It is an ErrInvalid.
 type InvalidError struct {
@@ -307,7 +338,8 @@ func invalid(field, format string, args ...any) error {
 	return &InvalidError{Field: field, Reason: fmt.Sprintf(format, args...)}
 }
 
-// ParsePin reads a pin's JSON and checks it. The error is an InvalidError.
+// ParsePin reads a pin's JSON and checks it. Origins that are named twice are
+// there once. The error is an InvalidError.
 func ParsePin(b []byte) (Pin, error) {
 	var p Pin
 	if err := json.Unmarshal(b, &p); err != nil {
@@ -316,5 +348,12 @@ func ParsePin(b []byte) (Pin, error) {
 	if err := p.Check(); err != nil {
 		return Pin{}, err
 	}
+	var once []string // in the order given
+	for _, o := range p.Origins {
+		if !slices.Contains(once, o) {
+			once = append(once, o)
+		}
+	}
+	p.Origins = once
 	return p, nil
 }

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/holdfast-sites/holdfast/naming/namingtest"
 	"github.com/holdfast-sites/holdfast/replicate"
@@ -14,31 +15,34 @@ import (
 
 func TestATokenIsKeptAsItsHashOnly(t *testing.T) {
 	h := newPinHost(t)
-	tok, secret, err := replicate.CreateToken(t.Context(), h.db, "laptop")
+	tok, secret, err := replicate.CreateToken(t.Context(), h.db, "laptop", replicate.Scope{})
 	if err != nil || !strings.HasPrefix(secret, "hft_") || len(secret) < 40 {
 		t.Fatalf("%q, %v", secret, err)
 	}
 	if s := fmt.Sprintf("%+v", tok); strings.Contains(s, secret) {
 		t.Fatal("the token holds its secret")
 	}
-	who, err := replicate.Authenticate(t.Context(), h.db, secret)
-	if err != nil || who != (replicate.Tenant{ID: tok.ID, Label: "laptop"}) {
+	who, err := replicate.Authenticate(t.Context(), h.db, secret, time.Now())
+	if err != nil || who.ID != tok.ID || who.Label != "laptop" {
 		t.Fatalf("%+v, %v", who, err)
 	}
 	all, err := h.db.Tokens(t.Context())
-	if err != nil || len(all) != 2 || !reflect.DeepEqual(all[1], tok) {
-		t.Fatalf("tokens: %+v, %v; want %+v last", all, err, tok)
+	if err != nil || len(all) != 2 || all[1].Used.IsZero() {
+		t.Fatalf("tokens: %+v, %v; want the last one used", all, err)
+	}
+	if all[1].Used = (time.Time{}); !reflect.DeepEqual(all[1], tok) {
+		t.Fatalf("token %+v, want %+v", all[1], tok)
 	}
 	if err := h.db.RevokeToken(t.Context(), tok.ID); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := replicate.Authenticate(t.Context(), h.db, secret); !errors.Is(err, replicate.ErrUnauthorized) {
+	if _, err := replicate.Authenticate(t.Context(), h.db, secret, time.Now()); !errors.Is(err, replicate.ErrUnauthorized) {
 		t.Fatalf("a revoked token: %v, want ErrUnauthorized", err)
 	}
 	if err := h.db.RevokeToken(t.Context(), tok.ID); !errors.Is(err, replicate.ErrNoToken) {
 		t.Fatalf("revoking it twice: %v, want ErrNoToken", err)
 	}
-	if _, _, err := replicate.CreateToken(t.Context(), h.db, strings.Repeat("a", 256)); !errors.Is(err, replicate.ErrInvalid) {
+	if _, _, err := replicate.CreateToken(t.Context(), h.db, strings.Repeat("a", 256), replicate.Scope{}); !errors.Is(err, replicate.ErrInvalid) {
 		t.Fatalf("a label of 256: %v, want ErrInvalid", err)
 	}
 }
@@ -85,6 +89,7 @@ func FuzzParseQuery(f *testing.F) {
 	for _, s := range []string{
 		"", "limit=5", "cid=" + namingtest.CID("x").String() + "&status=queued,pinned&match=ipartial&name=a%25",
 		"before=2020-07-27T17:32:28Z&after=0001-01-01T00:00:00.000000001Z", "meta=%7B%22a%22%3A%22b%22%7D",
+		"meta[a]=b&meta%5Bc%5D=d", "meta[]=", "meta[a]=1&meta[a]=2", "meta[a",
 	} {
 		f.Add(s)
 	}

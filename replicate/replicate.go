@@ -12,6 +12,7 @@ package replicate
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -28,6 +29,10 @@ var (
 	ErrQuota        = errors.New("quota exceeded")
 	ErrUnavailable  = errors.New("host unavailable")
 	ErrTooFewHosts  = errors.New("too few hosts")
+	// ErrForbidden says that a token is not good for this, or that a host doesn't take it.
+	ErrForbidden = errors.New("not allowed")
+	// ErrDraining says that a host takes no new pins: it wants to be empty. It is an ErrForbidden.
+	ErrDraining = fmt.Errorf("%w: this host is being emptied and takes no new pins", ErrForbidden)
 	// ErrClock says that two machines' clocks are more than a day apart.
 	ErrClock = errors.New("the clocks are more than a day apart")
 )
@@ -41,7 +46,7 @@ type Count = merkle.Count
 // up where an earlier call was interrupted. What is present already is
 // shielded, not fetched. It neither syncs nor keeps.
 //
-// Progress is called often with what is present so far. The CIDs of the result
+// Where the session is a SourceWatcher, it is told who gave what. Progress is called often with what is present so far. The CIDs of the result
 // are everything under the roots, unique, in walk order. Errors: blockstore.ErrUnavailable (naming
 // who was asked and what each said), merkle.ErrLimit, merkle.ErrMalformed.
 type Fetcher interface {

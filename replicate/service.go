@@ -48,10 +48,21 @@ type ServiceConfig struct {
 	NamePut func(ctx context.Context, n naming.Name) time.Time
 
 	MaxPinBytes    int64         // unique bytes of one pin; 0: no limit
+	Capacity       int64         // bytes that may be kept here and reserved, for anybody; 0: what the disk has
 	Workers        int           // fetches of new pins at once; four times as many names are followed at once; 0: 4
 	FollowInterval time.Duration // how often names are looked up, jittered; 0: 1 minute
 	StallAfter     time.Duration // how long a fetch may bring nothing; 0: 2 minutes
 	GiveUpAfter    time.Duration // how long a pin's source may be unavailable; 0: 24 hours
+
+	// FreeDisk is how many bytes may still be written to the disk: 0 where that is not known, negative where the
+	// disk is full. May be nil.
+	FreeDisk func() int64
+	// Admission decides which pins are taken; nil: all.
+	Admission *Admission
+	// Draining tells whether the host wants to be empty: it takes no new pins then. May be nil.
+	Draining func(ctx context.Context) (bool, error)
+	// Traffic is told of what comes, and says when a day's budget for it is spent. May be nil.
+	Traffic *TrafficMeter
 
 	// OnPinned is called after a row has become pinned, or a name pin has
 	// switched to a new root. May be nil. It must return soon.
@@ -74,8 +85,12 @@ type Service struct {
 
 	mu       sync.Mutex
 	jobs     map[string]*job // in hand, by request id
-	sessions map[string]blockstore.Session
+	sessions map[string]*metered
 	poked    map[naming.Name]struct{}
+
+	rates     rates
+	counting  chan struct{} // held while somebody counts what a tenant keeps
+	countNext time.Time     // guarded by counting: not before then
 }
 
 // NewService checks the configuration. Nothing happens before Serve but what
@@ -108,7 +123,8 @@ func NewService(cfg ServiceConfig) (*Service, error) {
 		log:      cfg.Log,
 		wake:     [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)},
 		jobs:     make(map[string]*job),
-		sessions: make(map[string]blockstore.Session),
+		sessions: make(map[string]*metered),
+		counting: make(chan struct{}, 1),
 		poked:    make(map[naming.Name]struct{}),
 	}, nil
 }
@@ -116,14 +132,14 @@ func NewService(cfg ServiceConfig) (*Service, error) {
 // Owner is under which name the block store keeps the roots of a pin.
 func Owner(requestID string) string { return "pin:" + requestID }
 
-// Add accepts a pin, which is queued durably when Add returns. ErrInvalid,
-// ErrQuota.
+// Add accepts a pin, which is queued durably when Add returns, with room reserved for it where
+// its size is declared. ErrInvalid, ErrQuota, ErrForbidden.
 func (s *Service) Add(ctx context.Context, t Tenant, p Pin) (PinStatus, error) {
 	return s.add(ctx, t, p, "")
 }
 
 // Replace accepts a pin that takes the place of another: that one stays whole
-// until the new one is pinned, and goes then. ErrInvalid, ErrQuota, ErrNotFound.
+// until the new one is pinned, and goes then. ErrInvalid, ErrQuota, ErrForbidden, ErrNotFound.
 func (s *Service) Replace(ctx context.Context, t Tenant, id string, p Pin) (PinStatus, error) {
 	if _, err := s.Get(ctx, t, id); err != nil { // not found comes before what is wrong with the pin
 		return PinStatus{}, err
@@ -145,17 +161,23 @@ func (s *Service) add(ctx context.Context, t Tenant, p Pin, replaces string) (Pi
 	if m := s.cfg.MaxPinBytes; m > 0 && terms.MaxBytes > m {
 		return PinStatus{}, fmt.Errorf("%w: %s is %d, this host's limit is %d", ErrQuota, MetaMaxBytes, terms.MaxBytes, m)
 	}
+	limit, err := s.admit(ctx, t, p, terms, replaces)
+	if err != nil {
+		return PinStatus{}, err
+	}
 	now := s.cfg.Now()
-	row, err := s.cfg.Pins.AddPin(ctx, PinRow{
+	row := PinRow{
 		ID:       uuid.NewString(),
 		Tenant:   t.ID,
 		Pin:      p,
-		Created:  now.UTC().Truncate(time.Microsecond),
+		Created:  now.UTC().Truncate(time.Millisecond),
 		Replaces: replaces,
 		Status:   Queued,
 		Due:      now,
-	})
-	if err != nil {
+		MaxBytes: limit,
+	}
+	row.Reserved = s.standing(row, terms, 0)
+	if row, err = s.addRow(ctx, row); err != nil {
 		return PinStatus{}, err
 	}
 	s.rouse(WorkNew)
@@ -272,16 +294,10 @@ func sameBlock(a, b cid.Cid) bool {
 
 // status is a row as the API shows it, with the progress in hand.
 func (s *Service) status(row PinRow) PinStatus {
-	done := row.Done
-	s.mu.Lock()
-	if j := s.jobs[row.ID]; j != nil && j.done.Blocks > 0 {
-		done = j.done
-	}
-	s.mu.Unlock()
 	info := map[string]string{}
-	if done.Blocks > 0 {
-		info[InfoBytesDone] = strconv.FormatInt(done.Bytes, 10)
-		info[InfoBlocksDone] = strconv.FormatInt(done.Blocks, 10)
+	s.tellProgress(info, row)
+	if row.Reserved > 0 {
+		info[InfoReserved] = strconv.FormatInt(row.Reserved, 10)
 	}
 	if row.Sequence > 0 {
 		info[InfoSequence] = strconv.FormatUint(row.Sequence, 10)
@@ -298,9 +314,10 @@ func (s *Service) status(row PinRow) PinStatus {
 			info["status_details"] = row.LastError // where other clients look
 		}
 	}
-	if row.Attempts > 0 && !row.Due.IsZero() {
+	if (row.Attempts > 0 || row.LastError != "" && row.Status == Queued) && !row.Due.IsZero() {
 		info[InfoNextTry] = row.Due.UTC().Format(time.RFC3339)
 	}
+	tellRole(info, row)
 	st := PinStatus{RequestID: row.ID, Status: row.Status, Created: row.Created, Pin: row.Pin, Delegates: []string{}, Info: info}
 	if s.cfg.Delegates != nil {
 		if d := s.cfg.Delegates(); len(d) > 0 {

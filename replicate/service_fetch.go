@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -13,12 +14,15 @@ import (
 
 	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/merkle"
+	"github.com/holdfast-sites/holdfast/naming"
 )
 
 const (
 	firstRetry = time.Second
 	longestTry = 10 * time.Minute
 	lastErrors = 1000 // bytes of a last_error
+	// budgetJitter parts those who go on when a new day's budget begins.
+	budgetJitter = time.Minute
 )
 
 var errStalled = errors.New("nothing came")
@@ -33,14 +37,25 @@ func (s *Service) fetchNew(ctx context.Context, j *job, row PinRow, terms PinTer
 		}
 	}
 	root := row.Pin.CID
-	n, err := s.hold(ctx, j, row, root, s.limit(terms))
+	err := s.cfg.Admission.Denied(terms.Site, root) // the list may have changed since the pin came
+	var n merkle.Count
 	if err == nil {
-		err = s.inherit(ctx, row, terms)
+		n, err = s.hold(ctx, j, row, root, s.limit(row, terms))
 	}
+	if err == nil {
+		err = s.inherit(ctx, &row, terms)
+	}
+	if err == nil {
+		err = s.book(ctx, &row, terms, true)
+	}
+	row.Sources = s.sourcesOf(row)
 	if err != nil {
-		return s.failed(ctx, row, err)
+		return s.failed(ctx, row, terms, err)
 	}
-	row.Status, row.Done, row.Kept = Pinned, n, []cid.Cid{root}
+	row.Status, row.Done = Pinned, n
+	if !slices.ContainsFunc(row.Kept, func(c cid.Cid) bool { return sameBlock(c, root) }) {
+		row.Kept = append(row.Kept, root)
+	}
 	row.Attempts, row.Failing, row.LastError, row.Due = 0, time.Time{}, "", time.Time{}
 	if !terms.Follow.IsZero() && s.cfg.Names != nil {
 		row.Due = s.cfg.Now()
@@ -54,9 +69,9 @@ func (s *Service) fetchNew(ctx context.Context, j *job, row PinRow, terms PinTer
 	return nil
 }
 
-// inherit keeps on the releases that the name pin which this one takes the place
-// of has kept: they are the site's history, and it may be that they are nowhere else.
-func (s *Service) inherit(ctx context.Context, row PinRow, terms PinTerms) error {
+// inherit keeps on what the name pin which this one takes the place of has of the same name: the releases, which
+// are the site's history, and the root that it holds. It may be that they are nowhere else.
+func (s *Service) inherit(ctx context.Context, row *PinRow, terms PinTerms) error {
 	if row.Replaces == "" || terms.Follow.IsZero() {
 		return nil
 	}
@@ -67,9 +82,19 @@ func (s *Service) inherit(ctx context.Context, row PinRow, terms PinTerms) error
 	if err != nil {
 		return err
 	}
-	if t, err := old.Pin.Terms(); err != nil || t.Follow != terms.Follow {
+	if was, err := old.Pin.Terms(); err != nil || was.Follow != terms.Follow {
 		return nil
 	}
+	if err := s.inheritReleases(ctx, *row, old); err != nil {
+		return err
+	}
+	if !old.Root.Defined() || terms.Standby && old.Active.IsZero() {
+		return nil
+	}
+	return s.inheritRoot(ctx, row, terms, old)
+}
+
+func (s *Service) inheritReleases(ctx context.Context, row, old PinRow) error {
 	kept, err := s.cfg.Blocks.Kept(ctx, Owner(old.ID))
 	if err != nil {
 		return err
@@ -93,6 +118,29 @@ func (s *Service) inherit(ctx context.Context, row PinRow, terms PinTerms) error
 	return nil
 }
 
+// inheritRoot begins with the root that the other pin holds, where there is room for it: until the name was looked up
+// this pin knows of no other, and that one's goes as soon as this one is pinned.
+func (s *Service) inheritRoot(ctx context.Context, row *PinRow, terms PinTerms, old PinRow) error {
+	sess, err := s.session(ctx, row.ID)
+	if err != nil {
+		return err
+	}
+	cids, err := s.present(ctx, sess, old.Root)
+	if err != nil || cids == nil {
+		return err
+	}
+	if _, err := s.fit(ctx, []cid.Cid{old.Root}, row.Pin.CID, cids, s.limit(*row, terms)); errors.Is(err, ErrQuota) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if err := sess.Keep(ctx, Owner(row.ID), old.Root, slices.Values(cids)); err != nil {
+		return err
+	}
+	row.Root, row.Sequence, row.Switched, row.Kept = old.Root, old.Sequence, old.Switched, []cid.Cid{old.Root}
+	return nil
+}
+
 // hold makes everything under root present and keeps it under the pin's owner. The job may be nil.
 func (s *Service) hold(ctx context.Context, j *job, row PinRow, root cid.Cid, limit int64) (merkle.Count, error) {
 	sess, err := s.session(ctx, row.ID)
@@ -107,19 +155,26 @@ func (s *Service) hold(ctx context.Context, j *job, row PinRow, root cid.Cid, li
 }
 
 // failed notes why a new pin is not there yet, and when it is tried again.
-func (s *Service) failed(ctx context.Context, row PinRow, why error) error {
+func (s *Service) failed(ctx context.Context, row PinRow, terms PinTerms, why error) error {
 	if ctx.Err() != nil {
 		return why
 	}
 	now := s.cfg.Now()
+	row.LastError = errorText(why)
+	row.Done = s.progress(row)
+	if spent := new(BudgetError); errors.As(why, &spent) { // nobody's failure: it waits for tomorrow
+		row.Status, row.Due = Queued, spent.Until.Add(rand.N(budgetJitter))
+		return s.save(ctx, row, true)
+	}
 	if row.Attempts == 0 {
 		row.Failing = now
 	}
 	row.Attempts++
-	row.LastError = errorText(why)
-	row.Done = s.progress(row)
 	if permanent(why) || now.Sub(row.Failing) >= s.cfg.GiveUpAfter {
-		row.Status, row.Due = Failed, time.Time{}
+		row.Status, row.Due, row.Root, row.Kept = Failed, time.Time{}, cid.Undef, nil
+		if err := s.dropAll(ctx, &row, terms); err != nil {
+			return err
+		}
 	} else {
 		row.Due = now.Add(backoff(row.Attempts))
 	}
@@ -127,15 +182,33 @@ func (s *Service) failed(ctx context.Context, row PinRow, why error) error {
 	if err := s.save(ctx, row, true); err != nil {
 		return err
 	}
-	if row.Status == Failed {
+	if row.Status == Failed || errors.Is(why, ErrQuota) {
 		s.endSession(row.ID) // the space comes back with the next collection
 	}
 	return nil
 }
 
+// dropAll releases whatever a pin keeps, and what was reserved for it.
+func (s *Service) dropAll(ctx context.Context, row *PinRow, terms PinTerms) error {
+	owner := Owner(row.ID)
+	roots, err := s.cfg.Blocks.Kept(ctx, owner)
+	if err != nil {
+		return err
+	}
+	for _, c := range roots {
+		if err := s.cfg.Blocks.Release(ctx, owner, c); err != nil {
+			return err
+		}
+	}
+	return s.book(ctx, row, terms, false)
+}
+
 // permanent tells whether trying again can't help.
 func permanent(err error) bool {
-	for _, e := range []error{merkle.ErrLimit, merkle.ErrMalformed, merkle.ErrUnsupported, blockstore.ErrRefused, ErrQuota} {
+	if full := new(QuotaError); errors.As(err, &full) {
+		return !full.Waits
+	}
+	for _, e := range []error{merkle.ErrLimit, merkle.ErrMalformed, merkle.ErrUnsupported, blockstore.ErrRefused, ErrQuota, ErrForbidden} {
 		if errors.Is(err, e) {
 			return true
 		}
@@ -167,10 +240,19 @@ func (s *Service) gather(ctx context.Context, j *job, sess blockstore.Session, r
 	if err != nil {
 		return nil, merkle.Count{}, err
 	}
+	if m := s.cfg.Admission.MaxSiteBytes(); m > 0 && (limit <= 0 || m < limit) {
+		limit = m
+	}
 	if cids == nil {
+		if err := s.cfg.Traffic.Ingress(); err != nil && limit != maxSmallBlock {
+			return nil, merkle.Count{}, err
+		}
 		if cids, err = s.fetch(ctx, j, sess, row, root, merkle.Limits{MaxBytes: limit}); err != nil {
 			return nil, merkle.Count{}, err
 		}
+	}
+	if err := s.cfg.Admission.Denied(naming.Name{}, cids...); err != nil {
+		return nil, merkle.Count{}, err
 	}
 	n, err := s.measure(ctx, make(map[string]struct{}, len(cids)), cids)
 	if err == nil && limit > 0 && n.Bytes > limit {
@@ -210,8 +292,14 @@ func (s *Service) fetch(ctx context.Context, j *job, sess blockstore.Session, ro
 			s.log.Warn("origins are not used", "id", row.ID, "err", err)
 		}
 	}
+	from = append(from, s.rosterSources(ctx, row)...)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if j != nil {
+		s.mu.Lock()
+		j.root, j.total = root, 0
+		s.mu.Unlock()
+	}
 	stall := time.AfterFunc(s.cfg.StallAfter, func() { cancel(errStalled) })
 	defer stall.Stop()
 	var last merkle.Count
@@ -233,16 +321,19 @@ func (s *Service) fetch(ctx context.Context, j *job, sess blockstore.Session, ro
 	return cids, err
 }
 
-// limit is how many unique bytes a pin may take; 0: any number.
-func (s *Service) limit(t PinTerms) int64 {
-	if t.MaxBytes > 0 && (s.cfg.MaxPinBytes <= 0 || t.MaxBytes < s.cfg.MaxPinBytes) {
-		return t.MaxBytes
+// limit is how many unique bytes a pin may take, by what it asks for, its tenant's token and this host; 0: any number.
+func (s *Service) limit(row PinRow, t PinTerms) int64 {
+	limit := s.cfg.MaxPinBytes
+	for _, l := range []int64{t.MaxBytes, row.MaxBytes} {
+		if l > 0 && (limit <= 0 || l < limit) {
+			limit = l
+		}
 	}
-	return s.cfg.MaxPinBytes
+	return limit
 }
 
 // session is the pin's add session, which stays open between tries, so that
-// what has come is not collected meanwhile.
+// what has come is not collected meanwhile. It stores nothing for which there is no room.
 func (s *Service) session(ctx context.Context, id string) (blockstore.Session, error) {
 	s.mu.Lock()
 	sess := s.sessions[id]
@@ -250,14 +341,31 @@ func (s *Service) session(ctx context.Context, id string) (blockstore.Session, e
 	if sess != nil {
 		return sess, nil
 	}
-	sess, err := s.cfg.Blocks.Begin(ctx, Owner(id))
+	plain, err := s.cfg.Blocks.Begin(ctx, Owner(id))
 	if err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	j := s.jobs[id]
+	sess = &metered{
+		Session: plain, service: s, id: id, declared: j != nil && j.wants, sources: &sources{}, claiming: make(chan struct{}, 1),
+	}
 	s.sessions[id] = sess
-	s.mu.Unlock()
 	return sess, nil
+}
+
+// sourcesOf is who was asked by the fetch that was a moment ago; what the row says where nobody was.
+func (s *Service) sourcesOf(row PinRow) string {
+	s.mu.Lock()
+	sess := s.sessions[row.ID]
+	s.mu.Unlock()
+	if sess != nil {
+		if text := sess.sources.String(); text != "" {
+			return text
+		}
+	}
+	return row.Sources
 }
 
 func (s *Service) endSession(id string) {

@@ -152,7 +152,7 @@ func (h *pinHost) build(change ...func(*replicate.ServiceConfig)) {
 
 func (h *pinHost) newTenant(label string) (replicate.Tenant, string) {
 	h.t.Helper()
-	tok, secret, err := replicate.CreateToken(h.t.Context(), h.db, label)
+	tok, secret, err := replicate.CreateToken(h.t.Context(), h.db, label, replicate.Scope{})
 	if err != nil {
 		h.t.Fatal(err)
 	}

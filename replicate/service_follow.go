@@ -42,10 +42,7 @@ func (s *Service) follow(ctx context.Context, j *job, row PinRow, terms PinTerms
 		to, err = s.lookUp(ctx, terms.Follow)
 	}
 	if err == nil && to.sequence >= row.Sequence {
-		err = s.advance(ctx, j, &row, terms, to)
-		if err == nil {
-			err = s.settle(ctx, &row, terms)
-		}
+		err = s.comeTo(ctx, j, &row, terms, to)
 	}
 	return s.followed(ctx, row, terms, to, err)
 }
@@ -65,34 +62,68 @@ func (s *Service) lookUp(ctx context.Context, n naming.Name) (target, error) {
 	return target{root: root, sequence: outer.Sequence(), release: inner.Release(), policy: naming.Governing(chain).Policy()}, nil
 }
 
-// advance takes up what is new in where the name points: first the policy, which
-// says what may stay beside a new root. It saves the row whenever a crash must
-// not forget something, and leaves the last save to the caller.
-func (s *Service) advance(ctx context.Context, j *job, row *PinRow, terms PinTerms, to target) error {
-	var errs []error
-	if err := s.takePolicy(ctx, row, to.policy); err != nil {
-		errs = append(errs, fmt.Errorf("policy: %w", err))
+// comeTo takes up what is new in where the name points: first the policy, which
+// says what may stay beside a new root, and the release when what is not wanted any more has gone. It saves the
+// row whenever a crash must not forget something, and leaves the last save to the caller.
+func (s *Service) comeTo(ctx context.Context, j *job, row *PinRow, terms PinTerms, to target) error {
+	policy := s.takePolicy(ctx, row, to.policy)
+	if err := s.advance(ctx, j, row, terms, to); err != nil {
+		return err
 	}
+	if err := s.settle(ctx, row, terms); err != nil {
+		return err
+	}
+	if err := s.noteHolds(ctx, row, terms); err != nil {
+		return err
+	}
+	return errors.Join(policy, s.takeRelease(ctx, row, terms, to.release))
+}
+
+// advance makes the root that the name points at the current one, unless it is not this pin's turn to hold it.
+func (s *Service) advance(ctx context.Context, j *job, row *PinRow, terms PinTerms, to target) error {
 	switch {
-	case terms.Standby: // holds the policy until its turn comes
+	case waits(*row, terms):
 		row.Sequence = to.sequence
-	case sameBlock(to.root, row.Root):
+	case sameBlock(to.root, row.Root) && !s.lost(ctx, row.Root):
 		row.Sequence = to.sequence
-	case sameBlock(to.root, row.Refused):
+	case sameBlock(to.root, row.Refused) && !s.roomAgain(ctx, *row):
 		return nil // with the error that it got
 	default:
-		if err := s.switchTo(ctx, j, row, terms, to); err != nil {
-			return err
+		return s.switchTo(ctx, j, row, terms, to)
+	}
+	return nil
+}
+
+// takeRelease keeps the release that the records name; the earlier ones stay kept. They are small and many: what
+// is over the pin's limit with the one that comes is not kept.
+func (s *Service) takeRelease(ctx context.Context, row *PinRow, terms PinTerms, release cid.Cid) error {
+	if !release.Defined() || release == row.Release {
+		return nil
+	}
+	if err := s.holdSmall(ctx, *row, release); err != nil {
+		return fmt.Errorf("release: %w", err)
+	}
+	if limit := s.limit(*row, terms); limit > 0 {
+		u, err := s.cfg.Blocks.Usage(ctx, Owner(row.ID))
+		if err == nil && u.Bytes > limit {
+			err = fmt.Errorf("%w: with it the pin has %d bytes, more than %d", ErrQuota, u.Bytes, limit)
+		}
+		if err != nil {
+			return errors.Join(fmt.Errorf("release: %w", err), s.cfg.Blocks.Release(ctx, Owner(row.ID), asBytes(release)))
 		}
 	}
-	if to.release.Defined() && to.release != row.Release {
-		if err := s.holdSmall(ctx, *row, to.release); err != nil {
-			errs = append(errs, fmt.Errorf("release: %w", err))
-		} else {
-			row.Release = to.release // the earlier ones stay kept
-		}
+	row.Release = release
+	return nil
+}
+
+// lost tells whether a root that the row has is not kept any more: the store was
+// damaged, or is an older one than the row.
+func (s *Service) lost(ctx context.Context, root cid.Cid) bool {
+	held, err := s.keeps(ctx, root)
+	if err != nil {
+		s.log.Error("block store", "err", err)
 	}
-	return errors.Join(errs...)
+	return err == nil && !held
 }
 
 // takePolicy makes the block that the record names the policy by which is kept
@@ -104,7 +135,7 @@ func (s *Service) takePolicy(ctx context.Context, row *PinRow, policy cid.Cid) e
 	ctx, cancel := context.WithTimeout(ctx, policyTime)
 	defer cancel()
 	if err := s.holdSmall(ctx, *row, policy); err != nil {
-		return err
+		return fmt.Errorf("policy: %w", err)
 	}
 	if row.Policy.Defined() {
 		row.Dropping = append(row.Dropping, asBytes(row.Policy))
@@ -123,12 +154,16 @@ func (s *Service) switchTo(ctx context.Context, j *job, row *PinRow, terms PinTe
 	if err := s.save(ctx, *row, false); err != nil {
 		return err
 	}
+	if err := s.cfg.Admission.Denied(terms.Follow, to.root); err != nil {
+		return err
+	}
 	k := s.keeping(ctx, *row, terms)
 	sess, err := s.session(ctx, row.ID)
 	if err != nil {
 		return err
 	}
 	cids, n, err := s.gather(ctx, j, sess, *row, to.root, k.limit)
+	row.Sources = s.sourcesOf(*row)
 	if err != nil {
 		return err
 	}
@@ -140,9 +175,12 @@ func (s *Service) switchTo(ctx context.Context, j *job, row *PinRow, terms PinTe
 	if err := sess.Keep(ctx, Owner(row.ID), to.root, slices.Values(cids)); err != nil {
 		return err
 	}
+	if err := s.bookRoot(ctx, row, terms, to.root); err != nil {
+		return err
+	}
 	row.keepOnly(kept)
 	row.Root, row.Sequence, row.Switched, row.Done = to.root, to.sequence, now, n
-	row.Fetching, row.Refused = cid.Undef, cid.Undef
+	row.Fetching, row.Refused, row.RefusedNeed = cid.Undef, cid.Undef, 0
 	if err := s.save(ctx, *row, false); err != nil {
 		return err
 	}
@@ -195,6 +233,13 @@ func (s *Service) followed(ctx context.Context, row PinRow, terms PinTerms, to t
 			}
 		} else if row.Fetching.Defined() {
 			row.Refused, row.Fetching = row.Fetching, cid.Undef
+			row.RefusedNeed = needOf(err)
+		}
+	}
+	again = again && !errors.Is(err, ErrQuota) && !errors.Is(err, ErrBudget)
+	if !again {
+		if err := s.balance(ctx, &row, terms); err != nil {
+			return err
 		}
 	}
 	if end := s.keeping(ctx, row, terms).graceEnd(row, now); !end.IsZero() && end.Before(row.Due) {

@@ -23,7 +23,7 @@ type keeping struct {
 // keeping is what the site's policy says, where it is here and in force, within
 // the limits of the pin; else what the pin's meta says.
 func (s *Service) keeping(ctx context.Context, row PinRow, terms PinTerms) keeping {
-	k := keeping{keep: terms.Keep, limit: s.limit(terms)}
+	k := keeping{keep: terms.Keep, limit: s.limit(row, terms)}
 	if !row.Policy.Defined() {
 		return k
 	}
@@ -40,6 +40,9 @@ func (s *Service) keeping(ctx context.Context, row PinRow, terms PinTerms) keepi
 		return k
 	}
 	k.keep, k.grace = p.Keep, p.Grace
+	if row.Tenant == LocalTenant.ID { // a gift, as large as its giver said
+		k.keep = min(k.keep, terms.Keep)
+	}
 	if p.MaxBytes > 0 && (k.limit <= 0 || p.MaxBytes < k.limit) {
 		k.limit = p.MaxBytes
 	}
@@ -97,9 +100,13 @@ func (r *PinRow) keepOnly(kept []cid.Cid) {
 // reason any more: the policy keeps fewer now, or their grace is over.
 func (s *Service) settle(ctx context.Context, row *PinRow, terms PinTerms) error {
 	k := s.keeping(ctx, *row, terms)
-	if row.Root.Defined() {
+	if row.Root.Defined() || row.Fetching.Defined() && waits(*row, terms) {
 		before := len(row.Dropping)
-		row.keepOnly(wanted(*row, row.Root, k.roots(row.Switched, s.cfg.Now())))
+		if waits(*row, terms) {
+			row.standBack()
+		} else {
+			row.keepOnly(wanted(*row, row.Root, k.roots(row.Switched, s.cfg.Now())))
+		}
 		if len(row.Dropping) > before {
 			if err := s.save(ctx, *row, false); err != nil {
 				return err

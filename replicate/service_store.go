@@ -22,7 +22,7 @@ type PinRow struct {
 	ID       string // the request id
 	Tenant   string
 	Pin      Pin
-	Created  time.Time // unique for a tenant, whole microseconds
+	Created  time.Time // unique for a tenant, by the millisecond: clients in JavaScript page by no less
 	Replaces string    // the request id of the pin that goes when this one is pinned
 
 	Status    Status
@@ -42,6 +42,20 @@ type PinRow struct {
 	Fetching cid.Cid   // the root that is being fetched: kept, maybe, and not yet in Kept
 	Dropping []cid.Cid // no longer wanted, and maybe still kept
 	Refused  cid.Cid   // the last root that broke a limit: not tried again
+	// RefusedNeed is how many bytes more Refused needs, at least, where it was the quota that it broke: it is tried again
+	// once they are free. Else 0.
+	RefusedNeed int64
+
+	MaxBytes int64  // what the tenant's token allows for one pin; 0: the host's limit
+	Sources  string // whom the last fetch asked, and what each gave or said; for people
+	// Of the books, which Reserve and Settle write:
+	Reserved int64 // bytes promised to it beyond Held
+	Stored   int64 // of them on the disk already
+	Held     int64 // bytes that it keeps, each once, as booked
+
+	// Of a standby; SavePin leaves them alone:
+	Active time.Time // since when it is its turn; zero while it isn't
+	Holds  time.Time // since when it holds the site, in this turn
 
 	Removed     bool // deleted by its tenant, its roots not yet all released
 	LeasedBy    string
@@ -70,10 +84,14 @@ const (
 // every write that depends on what was read is conditional, in one step. Rows that were removed are
 // seen by leases only. Implemented by internal/state.
 type PinStore interface {
-	// AddPin keeps a new row. Created is moved up by microseconds until no
+	StandbyStore
+	Ledger
+
+	// AddPin keeps a new row. Created is moved up by milliseconds until no
 	// other pin of the tenant has it; the row is returned as kept. A row with
-	// Replaces needs that pin to be the tenant's: else ErrNotFound.
-	AddPin(ctx context.Context, row PinRow) (PinRow, error)
+	// Replaces needs that pin to be the tenant's: else ErrNotFound. Its Reserved is reserved in
+	// the same step: QuotaError, ErrStale.
+	AddPin(ctx context.Context, row PinRow, room Room) (PinRow, error)
 
 	// GetPin is one tenant's row. ErrNotFound, also where it is another
 	// tenant's. The empty tenant means any.
@@ -98,8 +116,9 @@ type PinStore interface {
 	// claim was lost, or the row has been removed meanwhile.
 	RenewLease(ctx context.Context, id string, l Lease, done merkle.Count) error
 
-	// SavePin writes everything from Status to Refused of a row that by has
-	// claimed. With giveBack the claim ends. A row that becomes pinned removes the one that it replaces, in the same step. ErrLeased where the claim was
+	// SavePin writes everything from Status to RefusedNeed, and Sources, of a row that by has
+	// claimed. With giveBack the claim ends. A row that becomes pinned removes the one that it replaces, in the same step, and, where both
+	// stand by for one name, goes on with that one's turn. ErrLeased where the claim was
 	// lost, or the row has been removed meanwhile: nothing is written then.
 	SavePin(ctx context.Context, row PinRow, by string, giveBack bool) error
 

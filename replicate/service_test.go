@@ -158,14 +158,15 @@ func TestAFetchKilledHalfWayIsFinishedByTheNextProcess(t *testing.T) {
 	t.Cleanup(func() { next.blocks.Close() })
 	next.names = newResolver(next.db)
 	next.build()
-	if row, err := next.db.GetPin(t.Context(), "", id); err != nil || row.Status != replicate.Pinning || row.LeasedBy == "" {
-		t.Fatalf("the row that was left: %+v, %v; want it leased and pinning", row, err)
+	if row, err := next.db.GetPin(t.Context(), "", id); err != nil || row.Status != replicate.Pinning || row.LeasedBy == "" || row.Reserved == 0 {
+		t.Fatalf("the row that was left: %+v, %v; want it leased and pinning, with room reserved", row, err)
 	}
 	next.collect() // a collection before the work goes on
 	next.serve()
 	next.waitStatus(id, replicate.Pinned)
 	next.wantKept(id, root)
 	next.wantWhole(root)
+	next.wantBooks(next.uses(), 0) // what was reserved when it was killed is not for ever
 	if n := len(next.fetcher.copied); n != 41-half {
 		t.Errorf("the second process fetched %d blocks, want the %d that were not there", n, 41-half)
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ipfs/go-cid"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/holdfast-sites/holdfast/merkle"
@@ -27,7 +28,12 @@ type job struct {
 	id     string
 	follow naming.Name
 	cancel context.CancelCauseFunc
+	wants  bool         // its size was declared
 	done   merkle.Count // guarded by Service.mu
+	root   cid.Cid      // likewise: what is being fetched
+	total  int64        // likewise: bytes under root as its block says; 0: not known yet, -1: can't be known
+	rate   int64        // likewise: bytes a second
+	gauged int64        // likewise: done.Bytes when rate was last brought up to date
 	poked  bool         // likewise: FollowNow was called meanwhile
 	leased bool         // likewise: the row was leased once more, for nobody
 }
@@ -43,7 +49,14 @@ func (s *Service) Serve(ctx context.Context) error {
 		return err
 	}
 	defer s.closeSessions()
+	if err := s.bookOld(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { s.watchDenylist(ctx); return nil })
 	for _, w := range []Work{WorkNew, WorkStanding} {
 		workers := s.cfg.Workers
 		if w == WorkStanding {
@@ -129,7 +142,7 @@ func (s *Service) lease() Lease {
 func (s *Service) work(ctx context.Context, row PinRow) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	terms, _ := row.Pin.Terms() // was checked when it came
-	j := &job{id: row.ID, follow: terms.Follow, cancel: cancel}
+	j := &job{id: row.ID, follow: terms.Follow, cancel: cancel, wants: terms.MaxBytes > 0}
 	s.mu.Lock()
 	if busy := s.jobs[row.ID]; busy != nil {
 		// Our own lease ran out, or the job has given the row back and is about
@@ -210,6 +223,7 @@ func (s *Service) heartbeat(ctx context.Context, j *job) {
 		s.mu.Lock()
 		done, sess := j.done, s.sessions[j.id]
 		s.mu.Unlock()
+		s.gauge(ctx, j, done)
 		l := s.lease()
 		if sess != nil && done != synced && l.Now.Sub(syncedAt) >= syncTime {
 			// An error here comes again with Keep, where it counts.
@@ -244,7 +258,10 @@ func (s *Service) erase(ctx context.Context, row PinRow) error {
 			return err
 		}
 	}
-	if terms, err := row.Pin.Terms(); err == nil && !terms.Follow.IsZero() {
+	switch terms, err := row.Pin.Terms(); {
+	case row.Tenant == LocalTenant.ID: // the operator wants the room back
+		s.takenBack(keeping{keep: 1})
+	case err == nil && !terms.Follow.IsZero():
 		s.takenBack(s.keeping(ctx, row, terms))
 	}
 	return s.cfg.Pins.ForgetPin(ctx, row.ID, s.cfg.Identity)
