@@ -41,6 +41,14 @@ func nameText(n naming.Name) string {
 	return n.String()
 }
 
+func namesText(ns []naming.Name) string {
+	s := make([]string, len(ns))
+	for i, n := range ns {
+		s[i] = n.String()
+	}
+	return strings.Join(s, ",")
+}
+
 func cidsText(cs []cid.Cid) string {
 	s := make([]string, len(cs))
 	for i, c := range cs {
@@ -106,6 +114,24 @@ func (c nameCol) Scan(v any) error {
 		return fmt.Errorf("%w: name %q: %v", ErrCorrupt, s, err)
 	}
 	*c.to = n
+	return nil
+}
+
+type namesCol struct{ to *[]naming.Name }
+
+func (c namesCol) Scan(v any) error {
+	s, _ := v.(string)
+	*c.to = nil
+	if s == "" {
+		return nil
+	}
+	for t := range strings.SplitSeq(s, ",") {
+		n, err := naming.ParseName(t)
+		if err != nil {
+			return fmt.Errorf("%w: name %q: %v", ErrCorrupt, t, err)
+		}
+		*c.to = append(*c.to, n)
+	}
 	return nil
 }
 

@@ -68,3 +68,8 @@ func (db *DB) LastEvidence(ctx context.Context, site naming.Name, kind string) (
 			FROM evidence WHERE site = ? AND kind = ?)
 		WHERE nth = 1 ORDER BY at DESC, id DESC`, nameText(site), kind)
 }
+
+// EvidenceOf is all that is kept about a site, oldest first.
+func (db *DB) EvidenceOf(ctx context.Context, site naming.Name) ([]Evidence, error) {
+	return all(ctx, db, "evidence", scanEvidence, `SELECT `+evidenceColumns+` FROM evidence WHERE site = ? ORDER BY at, id`, nameText(site))
+}

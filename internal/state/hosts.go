@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/replicate"
 )
 
 // Host is somebody who keeps sites for us.
@@ -22,10 +24,18 @@ type Host struct {
 	Addrs       []string
 	Labels      map[string]string // ours, not what it says of itself
 	Gateways    []string          // its public gateways
-	FreeBytes   int64             // what it said last
+	FreeBytes   int64             // room for us, as it said last; negative: not known
 	MaxPinBytes int64             // likewise; 0: no limit
+	Quota       int64             // what our token is good for in all, as it said last; 0: no limit known
+	Until       time.Time         // when our token or its terms end, whichever is first; zero: never
+	Draining    bool              // it says that it wants to be empty
+	Leaving     bool              // we want to leave it; written by LeaveHost
+	Software    string            // as it said last
 	AddedAt     time.Time
-	SeenAt      time.Time
+	SeenAt      time.Time // when it last described itself
+
+	Presence replicate.Presence // what we saw of its comings and goings; written by SawHost
+	Trial    replicate.Trial    // what its failures to prove itself say; written by TriedHost
 }
 
 // String is the host without its token.
@@ -62,22 +72,87 @@ func peerText(id peer.ID) string {
 	return id.String()
 }
 
-const hostColumns = `id, name, url, token, addrs, labels, gateways, free_bytes, max_pin_bytes, added_at, seen_at`
+const (
+	hostPutColumns = `id, name, url, token, addrs, labels, gateways, free_bytes, max_pin_bytes, quota_bytes, until, draining, software, added_at, seen_at`
+	hostColumns    = hostPutColumns + `, leaving, presence, trial`
+)
 
 func scanHost(r scanner) (h Host, err error) {
 	return h, r.Scan(peerCol{&h.ID}, &h.Name, &h.URL, &h.Token, jsonCol{&h.Addrs}, jsonCol{&h.Labels}, jsonCol{&h.Gateways},
-		&h.FreeBytes, &h.MaxPinBytes, timeCol{&h.AddedAt}, timeCol{&h.SeenAt})
+		&h.FreeBytes, &h.MaxPinBytes, &h.Quota, timeCol{&h.Until}, &h.Draining, &h.Software, timeCol{&h.AddedAt}, timeCol{&h.SeenAt},
+		&h.Leaving, jsonCol{&h.Presence}, jsonCol{&h.Trial})
 }
 
-// PutHost keeps a host under its id, in place of what was there.
+// PutHost keeps a host under its id, in place of what was there, but for what LeaveHost, SawHost and TriedHost write.
 func (db *DB) PutHost(ctx context.Context, h Host) error {
-	_, err := db.sql.ExecContext(ctx, `INSERT INTO hosts (`+hostColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+	_, err := db.sql.ExecContext(ctx, `INSERT INTO hosts (`+hostPutColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET name = excluded.name, url = excluded.url, token = excluded.token,
 			addrs = excluded.addrs, labels = excluded.labels, gateways = excluded.gateways, free_bytes = excluded.free_bytes,
-			max_pin_bytes = excluded.max_pin_bytes, added_at = excluded.added_at, seen_at = excluded.seen_at`,
+			max_pin_bytes = excluded.max_pin_bytes, quota_bytes = excluded.quota_bytes, until = excluded.until,
+			draining = excluded.draining, software = excluded.software, added_at = excluded.added_at, seen_at = excluded.seen_at`,
 		h.ID.String(), h.Name, h.URL, h.Token, jsonText(h.Addrs), jsonText(h.Labels), jsonText(h.Gateways),
-		h.FreeBytes, h.MaxPinBytes, micros(h.AddedAt), micros(h.SeenAt))
+		h.FreeBytes, h.MaxPinBytes, h.Quota, micros(h.Until), h.Draining, h.Software, micros(h.AddedAt), micros(h.SeenAt))
 	return db.fail("host "+h.Name, err)
+}
+
+// DescribedHost writes what a host said of itself: of h, everything but name, URL, token, labels and
+// when it was added, which are ours. Nothing where the host was removed meanwhile.
+func (db *DB) DescribedHost(ctx context.Context, h Host) error {
+	_, err := db.sql.ExecContext(ctx, `UPDATE hosts SET addrs = ?, gateways = ?, free_bytes = ?, max_pin_bytes = ?, quota_bytes = ?,
+			until = ?, draining = ?, software = ?, seen_at = ? WHERE id = ?`,
+		jsonText(h.Addrs), jsonText(h.Gateways), h.FreeBytes, h.MaxPinBytes, h.Quota, micros(h.Until), h.Draining, h.Software, micros(h.SeenAt), peerText(h.ID))
+	return db.fail("host "+h.Name, err)
+}
+
+// LabelHost sets the labels that we give a host. ErrNotFound.
+func (db *DB) LabelHost(ctx context.Context, id peer.ID, labels map[string]string) error {
+	return db.changeHost(ctx, id, `UPDATE hosts SET labels = ? WHERE id = ?`, jsonText(labels))
+}
+
+// LeaveHost notes whether we want to leave a host. ErrNotFound.
+func (db *DB) LeaveHost(ctx context.Context, id peer.ID, leaving bool) error {
+	return db.changeHost(ctx, id, `UPDATE hosts SET leaving = ? WHERE id = ?`, leaving)
+}
+
+func (db *DB) changeHost(ctx context.Context, id peer.ID, query string, value any) error {
+	what := "host " + peerText(id)
+	res, err := db.sql.ExecContext(ctx, query, value, peerText(id))
+	if err != nil {
+		return db.fail(what, err)
+	}
+	if n, _ := res.RowsAffected(); n == 0 {
+		return fmt.Errorf("%s: %w", what, ErrNotFound)
+	}
+	return nil
+}
+
+// SawHost takes one look into a host's presence. Nothing where the host was removed meanwhile.
+func (db *DB) SawHost(ctx context.Context, id peer.ID, at time.Time, up bool) error {
+	var p replicate.Presence
+	return db.addToHost(ctx, id, "presence", &p, func() { p.Observe(at, up) })
+}
+
+// TriedHost takes one audit into a host's trial. Nothing where the host was removed meanwhile.
+func (db *DB) TriedHost(ctx context.Context, id peer.ID, at time.Time, v replicate.Verdict) error {
+	var t replicate.Trial
+	return db.addToHost(ctx, id, "trial", &t, func() { t.Add(v, at) })
+}
+
+// addToHost reads a column's JSON into value, and writes it as change leaves it, in one step.
+func (db *DB) addToHost(ctx context.Context, id peer.ID, column string, value any, change func()) error {
+	what := "host " + peerText(id)
+	return db.tx(ctx, what, func(tx *sql.Tx) error {
+		err := tx.QueryRowContext(ctx, `SELECT `+column+` FROM hosts WHERE id = ?`, peerText(id)).Scan(jsonCol{value})
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return db.fail(what, err)
+		}
+		change()
+		_, err = tx.ExecContext(ctx, `UPDATE hosts SET `+column+` = ? WHERE id = ?`, jsonText(value), peerText(id))
+		return db.fail(what, err)
+	})
 }
 
 // Host finds a host. ErrNotFound.
@@ -121,8 +196,12 @@ func (db *DB) RemoveHost(ctx context.Context, id peer.ID) error {
 		if n, _ := res.RowsAffected(); n == 0 {
 			return fmt.Errorf("%s: %w", what, ErrNotFound)
 		}
-		_, err = tx.ExecContext(ctx, `DELETE FROM holdings WHERE host = ?`, peerText(id))
-		return db.fail(what, err)
+		for _, table := range []string{"holdings", "reports"} {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE host = ?`, peerText(id)); err != nil {
+				return db.fail(what, err)
+			}
+		}
+		return nil
 	})
 }
 
@@ -137,30 +216,43 @@ type Holding struct {
 	Error      string
 	VerifiedAt time.Time // of the last full audit that it passed
 
+	StandbyPin   string    // the request id of its standby pin; empty where it doesn't stand by
+	StandbyBytes int64     // that the standby pin reserves
+	StandbyHolds time.Time // since when it says that it holds the site as a standby; zero: it doesn't; written by SaidHolds
+
 	RecordSequence uint64    // of the site's record that we saw there; written by SawRecord
 	RecordAt       time.Time // when
 	PutAt          time.Time // when the host says that it last put the record; written by SaidPut
 }
 
-const holdingColumns = `site, host, root, name_pin, temp_pin, state, error, verified_at`
+// Follows tells whether the host follows the site's name for us, as a holder or as a standby.
+func (h Holding) Follows() bool { return h.NamePin != "" || h.StandbyPin != "" }
+
+const holdingColumns = `site, host, root, name_pin, temp_pin, state, error, verified_at, standby_pin, standby_bytes`
 
 func scanHolding(r scanner) (h Holding, err error) {
 	return h, r.Scan(nameCol{&h.Site}, peerCol{&h.Host}, cidCol{&h.Root}, &h.NamePin, &h.TempPin, &h.State, &h.Error, timeCol{&h.VerifiedAt},
-		&h.RecordSequence, timeCol{&h.RecordAt}, timeCol{&h.PutAt})
+		&h.StandbyPin, &h.StandbyBytes, timeCol{&h.StandbyHolds}, &h.RecordSequence, timeCol{&h.RecordAt}, timeCol{&h.PutAt})
 }
 
-// PutHolding keeps a holding under its site and host, in place of what was there, but for what SawRecord and SaidPut write.
+// PutHolding keeps a holding under its site and host, in place of what was there, but for what SawRecord, SaidPut and SaidHolds write.
 func (db *DB) PutHolding(ctx context.Context, h Holding) error {
-	_, err := db.sql.ExecContext(ctx, `INSERT INTO holdings (`+holdingColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+	_, err := db.sql.ExecContext(ctx, `INSERT INTO holdings (`+holdingColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (site, host) DO UPDATE SET root = excluded.root, name_pin = excluded.name_pin,
-			temp_pin = excluded.temp_pin, state = excluded.state, error = excluded.error, verified_at = excluded.verified_at`,
-		h.Site.String(), h.Host.String(), cidText(h.Root), h.NamePin, h.TempPin, h.State, h.Error, micros(h.VerifiedAt))
+			temp_pin = excluded.temp_pin, state = excluded.state, error = excluded.error, verified_at = excluded.verified_at,
+			standby_pin = excluded.standby_pin, standby_bytes = excluded.standby_bytes`,
+		h.Site.String(), h.Host.String(), cidText(h.Root), h.NamePin, h.TempPin, h.State, h.Error, micros(h.VerifiedAt), h.StandbyPin, h.StandbyBytes)
 	return db.fail("holding", err)
 }
 
 // Holdings lists a site's, by host.
 func (db *DB) Holdings(ctx context.Context, n naming.Name) ([]Holding, error) {
-	return all(ctx, db, "holdings", scanHolding, `SELECT `+holdingColumns+`, record_sequence, record_at, put_at FROM holdings WHERE site = ? ORDER BY host`, nameText(n))
+	return all(ctx, db, "holdings", scanHolding, `SELECT `+holdingColumns+`, standby_holds, record_sequence, record_at, put_at FROM holdings WHERE site = ? ORDER BY host`, nameText(n))
+}
+
+// HeldBy lists what a host holds of all sites, by site.
+func (db *DB) HeldBy(ctx context.Context, host peer.ID) ([]Holding, error) {
+	return all(ctx, db, "holdings", scanHolding, `SELECT `+holdingColumns+`, standby_holds, record_sequence, record_at, put_at FROM holdings WHERE host = ? ORDER BY site`, peerText(host))
 }
 
 // SawRecord notes which record of a site a host showed us. Nothing where it holds nothing of the site.
@@ -173,6 +265,12 @@ func (db *DB) SawRecord(ctx context.Context, site naming.Name, host peer.ID, seq
 // SaidPut notes when a host says that it last put a site's record.
 func (db *DB) SaidPut(ctx context.Context, site naming.Name, host peer.ID, at time.Time) error {
 	_, err := db.sql.ExecContext(ctx, `UPDATE holdings SET put_at = ? WHERE site = ? AND host = ?`, micros(at), nameText(site), peerText(host))
+	return db.fail("holding", err)
+}
+
+// SaidHolds notes since when a standby says that it holds a site; zero: it says that it doesn't.
+func (db *DB) SaidHolds(ctx context.Context, site naming.Name, host peer.ID, since time.Time) error {
+	_, err := db.sql.ExecContext(ctx, `UPDATE holdings SET standby_holds = ? WHERE site = ? AND host = ?`, micros(since), nameText(site), peerText(host))
 	return db.fail("holding", err)
 }
 

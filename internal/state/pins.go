@@ -16,14 +16,16 @@ import (
 )
 
 const pinColumns = `id, tenant, cid, name, origins, created, replaces, status, done_blocks, done_bytes, attempts, failing,
-	last_error, due, root, sequence, switched, kept, release, policy, fetching, dropping, refused, removed, leased_by, leased_until,
+	last_error, due, root, sequence, switched, kept, release, policy, fetching, dropping, refused, removed, active, holds, leased_by, leased_until,
+	max_bytes, reserved, stored, max(held, 0), refused_need, sources,
 	(SELECT json_group_object(key, value) FROM pin_meta WHERE pin = pins.id)`
 
 func scanPin(r scanner) (p replicate.PinRow, err error) {
 	err = r.Scan(&p.ID, &p.Tenant, cidCol{&p.Pin.CID}, &p.Pin.Name, jsonCol{&p.Pin.Origins}, timeCol{&p.Created}, &p.Replaces,
 		&p.Status, &p.Done.Blocks, &p.Done.Bytes, &p.Attempts, timeCol{&p.Failing}, &p.LastError, timeCol{&p.Due},
 		cidCol{&p.Root}, &p.Sequence, timeCol{&p.Switched}, cidsCol{&p.Kept}, cidCol{&p.Release}, cidCol{&p.Policy}, cidCol{&p.Fetching},
-		cidsCol{&p.Dropping}, cidCol{&p.Refused}, &p.Removed, &p.LeasedBy, timeCol{&p.LeasedUntil}, jsonCol{&p.Pin.Meta})
+		cidsCol{&p.Dropping}, cidCol{&p.Refused}, &p.Removed, timeCol{&p.Active}, timeCol{&p.Holds}, &p.LeasedBy, timeCol{&p.LeasedUntil},
+		&p.MaxBytes, &p.Reserved, &p.Stored, &p.Held, &p.RefusedNeed, &p.Sources, jsonCol{&p.Pin.Meta})
 	if err == nil && !p.Pin.CID.Defined() {
 		err = fmt.Errorf("%w: pin %s has no CID", ErrCorrupt, p.ID)
 	}
@@ -39,7 +41,7 @@ func noPin(id string) error { return fmt.Errorf("%s: %w", id, replicate.ErrNotFo
 func hashText(c cid.Cid) string { return cid.NewCidV1(c.Prefix().Codec, c.Hash()).String() }
 
 // AddPin implements replicate.PinStore.
-func (db *DB) AddPin(ctx context.Context, row replicate.PinRow) (replicate.PinRow, error) {
+func (db *DB) AddPin(ctx context.Context, row replicate.PinRow, room replicate.Room) (replicate.PinRow, error) {
 	terms, err := row.Pin.Terms()
 	if err != nil {
 		return row, err
@@ -61,15 +63,18 @@ func (db *DB) AddPin(ctx context.Context, row replicate.PinRow) (replicate.PinRo
 			if !taken {
 				break
 			}
-			created++
+			created += time.Millisecond.Microseconds()
 		}
 		row.Created = fromMicros(created)
+		if _, err := tx.ExecContext(ctx, `INSERT INTO tenants (id, label, exact) VALUES (?, '', 1) ON CONFLICT DO NOTHING`, row.Tenant); err != nil {
+			return db.fail("pin", err)
+		}
 		if _, err := tx.ExecContext(ctx, `INSERT INTO pins (id, tenant, cid, hash, name, name_folded, origins, created, replaces,
 				follow, auditor, status, done_blocks, done_bytes, attempts, failing, last_error, due, root, sequence, kept, release, policy,
-				fetching, dropping, refused, removed, leased_by, leased_until)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, '', ?, '', 0, '', '', '', '', '', '', 0, '', 0)`,
+				fetching, dropping, refused, removed, leased_by, leased_until, max_bytes, held)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, '', ?, '', 0, '', '', '', '', '', '', 0, '', 0, ?, 0)`,
 			row.ID, row.Tenant, row.Pin.CID.String(), hashText(row.Pin.CID), row.Pin.Name, strings.ToLower(row.Pin.Name),
-			jsonText(row.Pin.Origins), created, row.Replaces, nameText(terms.Follow), peerText(terms.Auditor), row.Status, micros(row.Due)); err != nil {
+			jsonText(row.Pin.Origins), created, row.Replaces, nameText(terms.Follow), peerText(terms.Auditor), row.Status, micros(row.Due), row.MaxBytes); err != nil {
 			return db.fail("pin", err)
 		}
 		for k, v := range row.Pin.Meta {
@@ -77,7 +82,7 @@ func (db *DB) AddPin(ctx context.Context, row replicate.PinRow) (replicate.PinRo
 				return db.fail("pin", err)
 			}
 		}
-		return nil
+		return db.reserveNew(ctx, tx, row, room)
 	})
 	return row, err
 }
@@ -249,16 +254,23 @@ func (db *DB) SavePin(ctx context.Context, p replicate.PinRow, by string, giveBa
 	return db.tx(ctx, "pin", func(tx *sql.Tx) error {
 		res, err := tx.ExecContext(ctx, `UPDATE pins SET status = ?, done_blocks = ?, done_bytes = ?, attempts = ?, failing = ?,
 				last_error = ?, due = ?, root = ?, sequence = ?, switched = ?, kept = ?, release = ?, policy = ?, fetching = ?, dropping = ?,
-				refused = ?, leased_until = CASE WHEN ? THEN 0 ELSE leased_until END, leased_by = CASE WHEN ? THEN '' ELSE leased_by END
+				refused = ?, refused_need = ?, sources = ?, leased_until = CASE WHEN ? THEN 0 ELSE leased_until END, leased_by = CASE WHEN ? THEN '' ELSE leased_by END
 			WHERE id = ? AND leased_by = ? AND removed = 0`,
 			p.Status, p.Done.Blocks, p.Done.Bytes, p.Attempts, micros(p.Failing), p.LastError, micros(p.Due),
 			cidText(p.Root), int64(p.Sequence), micros(p.Switched), cidsText(p.Kept), cidText(p.Release), cidText(p.Policy), cidText(p.Fetching),
-			cidsText(p.Dropping), cidText(p.Refused), giveBack, giveBack, p.ID, by)
+			cidsText(p.Dropping), cidText(p.Refused), p.RefusedNeed, p.Sources, giveBack, giveBack, p.ID, by)
 		if err := db.heldResult("pin", p.ID, res, err); err != nil {
 			return err
 		}
 		if p.Status != replicate.Pinned || p.Replaces == "" {
 			return nil
+		}
+		// A turn goes on with the pin that takes the other's place.
+		if _, err := tx.ExecContext(ctx, `UPDATE pins SET active = old.active, holds = old.holds FROM pins AS old
+			WHERE pins.id = ? AND pins.active = 0 AND old.id = ? AND old.tenant = pins.tenant AND old.removed = 0 AND old.active <> 0
+				AND old.follow = pins.follow AND `+isStandby,
+			p.ID, p.Replaces, replicate.MetaRole, replicate.RoleStandby); err != nil {
+			return db.fail("pin", err)
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE pins SET removed = 1, due = 1 WHERE id = ? AND tenant = ? AND removed = 0`, p.Replaces, p.Tenant)
 		return db.fail("pin", err)
@@ -274,7 +286,19 @@ func (db *DB) GiveBack(ctx context.Context, id, by string) error {
 
 // ForgetPin implements replicate.PinStore.
 func (db *DB) ForgetPin(ctx context.Context, id, by string) error {
-	return db.held(ctx, "forget", id, `DELETE FROM pins WHERE id = ? AND leased_by = ? AND removed = 1`, id, by)
+	return db.tx(ctx, "forget", func(tx *sql.Tx) error {
+		var tenant string
+		err := tx.QueryRowContext(ctx, `DELETE FROM pins WHERE id = ? AND leased_by = ? AND removed = 1 RETURNING tenant`, id, by).Scan(&tenant)
+		if errors.Is(err, sql.ErrNoRows) {
+			return fmt.Errorf("forget: %s: %w", id, replicate.ErrLeased)
+		}
+		if err != nil {
+			return db.fail("forget", err)
+		}
+		// What came back is known when somebody counts.
+		_, err = tx.ExecContext(ctx, `UPDATE tenants SET exact = 0, version = version + 1 WHERE id IN (?, '')`, tenant)
+		return db.fail("forget", err)
+	})
 }
 
 // NextDue implements replicate.PinStore.
@@ -289,6 +313,22 @@ func (db *DB) DueName(ctx context.Context, n naming.Name, since time.Time) error
 	_, err := db.sql.ExecContext(ctx,
 		`UPDATE pins SET due = ? WHERE follow = ? AND follow <> '' AND status = ? AND due > ?`, micros(since), nameText(n), replicate.Pinned, micros(since))
 	return db.fail("due", err)
+}
+
+// CountPins is how many pins there are by status, and how many of them failed, or failed in their last try.
+func (db *DB) CountPins(ctx context.Context) (byStatus map[replicate.Status]int64, failing int64, err error) {
+	type count struct {
+		status          replicate.Status
+		pins, complains int64
+	}
+	scan := func(r scanner) (c count, err error) { return c, r.Scan(&c.status, &c.pins, &c.complains) }
+	counts, err := all(ctx, db, "pins", scan, `SELECT status, count(*), sum(last_error <> '' OR status = 'failed') FROM pins WHERE removed = 0 GROUP BY status`)
+	byStatus = map[replicate.Status]int64{}
+	for _, c := range counts {
+		byStatus[c.status] = c.pins
+		failing += c.complains
+	}
+	return byStatus, failing, err
 }
 
 // PinsByTenant is the request ids of every tenant's pins.

@@ -27,15 +27,29 @@ type Site struct {
 	Live        bool      // seen from outside
 	LiveAt      time.Time
 	Dir         string // what was published
+	DAGBytes    int64  // unique bytes of the root's blocks, which is what a holder needs room for; 0: not known
+	Wants       Wants  // what was asked for, for the next publish and plan
+}
+
+// Wants is what an author asked for of a site's copies. A zero field was left to the defaults.
+type Wants struct {
+	Copies       *int          `json:"copies,omitempty"` // the fewest holders; 0: none at all
+	MaxCopies    int           `json:"max_copies,omitempty"`
+	Availability *int          `json:"availability,omitempty"`  // target in millionths; 0: none
+	Regions      []string      `json:"regions,omitempty"`       // that may hold it
+	BytesPerDay  int64         `json:"bytes_per_day,omitempty"` // that a plan may move beyond what the fewest copies need
+	Keep         int           `json:"keep,omitempty"`          // releases that holders keep
+	Lifetime     time.Duration `json:"lifetime,omitempty"`      // of the name
 }
 
 const siteColumns = `name, alias, root, release, policy, number, sequence, files, bytes, copies,
-	published_at, valid_until, live, live_at, dir`
+	published_at, valid_until, live, live_at, dir, dag_bytes, wants`
 
 func scanSite(r scanner) (s Site, err error) {
 	return s, r.Scan(nameCol{&s.Name}, &s.Alias, cidCol{&s.Root}, cidCol{&s.Release}, cidCol{&s.Policy},
 		&s.Number, &s.Sequence, &s.Files, &s.Bytes, &s.Copies,
-		timeCol{&s.PublishedAt}, timeCol{&s.ValidUntil}, &s.Live, timeCol{&s.LiveAt}, &s.Dir)
+		timeCol{&s.PublishedAt}, timeCol{&s.ValidUntil}, &s.Live, timeCol{&s.LiveAt}, &s.Dir,
+		&s.DAGBytes, jsonCol{&s.Wants})
 }
 
 // PutSite keeps a site under its name, in place of what was there. ErrConflict
@@ -82,13 +96,15 @@ func (db *DB) RenameSite(ctx context.Context, alias, archive, next string) error
 
 func (db *DB) putSite(ctx context.Context, to execer, s Site) error {
 	_, err := to.ExecContext(ctx, `INSERT INTO sites (`+siteColumns+`)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (name) DO UPDATE SET alias = excluded.alias, root = excluded.root, release = excluded.release,
 			policy = excluded.policy, number = excluded.number, sequence = excluded.sequence, files = excluded.files,
 			bytes = excluded.bytes, copies = excluded.copies, published_at = excluded.published_at,
-			valid_until = excluded.valid_until, live = excluded.live, live_at = excluded.live_at, dir = excluded.dir`,
+			valid_until = excluded.valid_until, live = excluded.live, live_at = excluded.live_at, dir = excluded.dir,
+			dag_bytes = excluded.dag_bytes, wants = excluded.wants`,
 		s.Name.String(), s.Alias, cidText(s.Root), cidText(s.Release), cidText(s.Policy), int64(s.Number), int64(s.Sequence),
-		s.Files, s.Bytes, s.Copies, micros(s.PublishedAt), micros(s.ValidUntil), s.Live, micros(s.LiveAt), s.Dir)
+		s.Files, s.Bytes, s.Copies, micros(s.PublishedAt), micros(s.ValidUntil), s.Live, micros(s.LiveAt), s.Dir,
+		s.DAGBytes, jsonText(s.Wants))
 	return db.fail("site "+s.Alias, err)
 }
 
@@ -146,4 +162,10 @@ func (db *DB) putRelease(ctx context.Context, to execer, w ReleaseRow) error {
 func (db *DB) Releases(ctx context.Context, n naming.Name) ([]ReleaseRow, error) {
 	return all(ctx, db, "releases", scanRelease,
 		`SELECT `+releaseColumns+` FROM releases WHERE site = ? ORDER BY number DESC, time DESC`, nameText(n))
+}
+
+// PutWants notes what is wanted of a site from now on. Nothing where there is no such site.
+func (db *DB) PutWants(ctx context.Context, n naming.Name, w Wants) error {
+	_, err := db.sql.ExecContext(ctx, `UPDATE sites SET wants = ? WHERE name = ?`, jsonText(w), nameText(n))
+	return db.fail("site "+nameText(n), err)
 }

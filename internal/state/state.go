@@ -269,7 +269,12 @@ func (db *DB) fail(what string, err error) error {
 
 // tx runs f in one transaction that holds the write lock from its start.
 func (db *DB) tx(ctx context.Context, what string, f func(tx *sql.Tx) error) error {
-	tx, err := db.sql.BeginTx(ctx, nil)
+	return txOn(ctx, db, db.sql, what, f)
+}
+
+// txOn is tx on one of the pools.
+func txOn(ctx context.Context, db *DB, pool *sql.DB, what string, f func(tx *sql.Tx) error) error {
+	tx, err := pool.BeginTx(ctx, nil)
 	if err != nil {
 		return db.fail(what, err)
 	}
