@@ -57,8 +57,25 @@ func (e *AskedError) Asked() []string {
 
 // answers collects what peers say. The last word of a peer counts, except that "said nothing" never replaces something.
 type answers struct {
-	mu   sync.Mutex
-	said map[peer.ID]string
+	watch SourceWatcher // may be nil
+	mu    sync.Mutex
+	said  map[peer.ID]string
+}
+
+// SourceWatcher is what the session that a Fetch puts into may be beside a session: it is told who gave how
+// much, and who failed how. The methods return at once.
+type SourceWatcher interface {
+	// Gave says that bytes came from a peer, as they came: what was refused counts, too.
+	Gave(id peer.ID, bytes int64)
+	// Failed says what was wrong with a peer. The last word counts.
+	Failed(id peer.ID, why string)
+}
+
+// gave passes on that bytes came from a peer; the empty peer is nobody.
+func (a *answers) gave(id peer.ID, bytes int64) {
+	if a.watch != nil && id != "" {
+		a.watch.Gave(id, bytes)
+	}
 }
 
 func (a *answers) note(id peer.ID, format string, args ...any) {
@@ -69,6 +86,9 @@ func (a *answers) note(id peer.ID, format string, args ...any) {
 	}
 	if _, known := a.said[id]; known || len(a.said) < maxAnswers {
 		a.said[id] = fmt.Sprintf(format, args...)
+		if a.watch != nil {
+			a.watch.Failed(id, a.said[id])
+		}
 	}
 }
 
@@ -82,6 +102,9 @@ func (a *answers) noteSilent(ids []peer.ID) {
 	for _, id := range ids {
 		if _, known := a.said[id]; !known && len(a.said) < maxAnswers {
 			a.said[id] = "did not send it"
+			if a.watch != nil {
+				a.watch.Failed(id, a.said[id])
+			}
 		}
 	}
 }
@@ -97,21 +120,23 @@ func (a *answers) list() []Answer {
 	return list
 }
 
-// waits is the CIDs that somebody waits for at the moment, and who said that
+// waits is the CIDs that somebody waits for at the moment, who sent them, and who said that
 // they don't have them. It listens to bitswap's messages.
 type waits struct {
-	mu   sync.Mutex
-	cids map[cid.Cid]*wait
+	mu     sync.Mutex
+	cids   map[cid.Cid]*wait
+	trials map[peer.ID]*trial
 }
 
 type wait struct {
 	waiters int
 	refused map[peer.ID]bool
+	giver   peer.ID // who sent it first
 }
 
 // begin starts to listen for answers about c, until end is called. end returns who
-// said that they don't have it.
-func (w *waits) begin(c cid.Cid) (end func() []peer.ID) {
+// said that they don't have it, and who sent it, empty where nobody did.
+func (w *waits) begin(c cid.Cid) (end func() (refused []peer.ID, giver peer.ID)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.cids == nil {
@@ -122,7 +147,7 @@ func (w *waits) begin(c cid.Cid) (end func() []peer.ID) {
 	}
 	x := w.cids[c]
 	x.waiters++
-	return func() (ids []peer.ID) {
+	return func() (ids []peer.ID, giver peer.ID) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if x.waiters--; x.waiters == 0 {
@@ -131,22 +156,72 @@ func (w *waits) begin(c cid.Cid) (end func() []peer.ID) {
 		for id := range x.refused {
 			ids = append(ids, id)
 		}
-		return ids
+		return ids, x.giver
 	}
+}
+
+// trial is a peer of whom is not known yet whether it is of use. Its fields are guarded by the mutex of its waits.
+type trial struct {
+	heard  chan struct{} // closed with its first word on what is waited for
+	spoke  bool
+	useful bool // it had something of it, once
+}
+
+// try listens to whether a peer has what is waited for, until forget is called.
+func (w *waits) try(id peer.ID) *trial {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.trials == nil {
+		w.trials = map[peer.ID]*trial{}
+	}
+	t := &trial{heard: make(chan struct{})}
+	w.trials[id] = t
+	return t
+}
+
+// forget ends a trial, and tells whether the peer was of use.
+func (w *waits) forget(id peer.ID, t *trial) (useful bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.trials[id] == t { // else another search tries it too, and began later
+		delete(w.trials, id)
+	}
+	return t.useful
 }
 
 // MessageReceived implements bitswap's tracer.
 func (w *waits) MessageReceived(id peer.ID, m bsmsg.BitSwapMessage) {
-	donts := m.DontHaves()
-	if len(donts) == 0 {
+	donts, blks := m.DontHaves(), m.Blocks()
+	has := len(m.Haves()) > 0 || len(blks) > 0
+	w.hear(id, has, has || len(donts) > 0)
+	if len(donts)+len(blks) == 0 {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for _, b := range blks {
+		if x := w.cids[b.Cid()]; x != nil && x.giver == "" {
+			x.giver = id
+		}
+	}
 	for _, c := range donts {
 		if x := w.cids[c]; x != nil && len(x.refused) < maxAnswers {
 			x.refused[id] = true
 		}
+	}
+}
+
+func (w *waits) hear(id peer.ID, useful, spoke bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	t := w.trials[id]
+	if t == nil || !spoke {
+		return
+	}
+	t.useful = t.useful || useful
+	if !t.spoke {
+		t.spoke = true
+		close(t.heard)
 	}
 }
 

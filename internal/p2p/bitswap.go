@@ -30,20 +30,28 @@ type swap struct {
 //
 // A busy peer gets more time than boxo's 50 ms before it is taken for one that
 // does not have the block: sixteen of those in a row cost it its place in the session.
-func newSwap(h host.Host, find *finder, store blockstore.Store) *swap {
+//
+// serves, which may be nil, tells who gets what.
+func newSwap(h host.Host, find *finder, store blockstore.Store, serves func(peer.ID, cid.Cid) bool) *swap {
 	w := &waits{}
 	slow := client.DefaultDontHaveTimeoutConfig()
 	slow.MinTimeout = 3 * time.Second
-	b := bitswap.New(context.Background(), bsnet.NewFromIpfsHost(h), find, blockstore.ForBoxo(store, nil),
+	if serves == nil {
+		serves = func(peer.ID, cid.Cid) bool { return true }
+	}
+	sh := newSwapHost(h)
+	b := bitswap.New(context.Background(), bsnet.NewFromIpfsHost(sh), find, blockstore.ForBoxo(store, nil),
+		bitswap.WithPeerBlockRequestFilter(serves),
 		bitswap.WithTracer(w),
 		bitswap.WithClientOption(client.WithDontHaveTimeoutConfig(slow)),
 		bitswap.WithoutDuplicatedBlockStats(),
 		bitswap.ProviderSearchDelay(500*time.Millisecond),
 		bitswap.EngineBlockstoreWorkerCount(16),
-		bitswap.TaskWorkerCount(4),
+		bitswap.TaskWorkerCount(swapWorkers),
 		bitswap.EngineTaskWorkerCount(4),
 		bitswap.MaxOutstandingBytesPerPeer(4<<20),
 	)
+	sh.server.Store(b.Server)
 	return &swap{Bitswap: b, host: h, find: find, waits: w}
 }
 
@@ -62,8 +70,9 @@ func (s *swap) get(ctx context.Context, from *sessions, c cid.Cid, a *answers) (
 	}
 	end := s.waits.begin(c)
 	blk, err := from.get(ctx, c)
-	refused := end()
+	refused, giver := end()
 	if err == nil {
+		a.gave(giver, int64(len(blk.RawData())))
 		return blockstore.CheckBlock(c, blk.RawData())
 	}
 	for _, id := range refused {

@@ -110,11 +110,7 @@ func (b *blocks) searchRoot(ctx context.Context, root cid.Cid, said *answers) {
 		return
 	case <-time.After(rootSearchDelay):
 	}
-	for ai := range b.node.find.FindProvidersAsync(ctx, root, maxProviders) {
-		if err := b.node.connect(ctx, ai); err != nil {
-			said.note(ai.ID, "not reached: %v", err)
-		}
-	}
+	b.node.tryProviders(ctx, root, said)
 }
 
 // unavailable is the error for a block that nobody sent.

@@ -12,6 +12,7 @@ import (
 	dht "github.com/libp2p/go-libp2p-kad-dht"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	ma "github.com/multiformats/go-multiaddr"
 	madns "github.com/multiformats/go-multiaddr-dns"
@@ -61,7 +62,14 @@ func (n *Node) connect(ctx context.Context, ai peer.AddrInfo) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.ConnectTimeout)
 	defer cancel()
-	if err := n.host.Connect(ctx, ai); err != nil {
+	// Strangers may have filled the book of addresses. Those of connected peers are taken even so.
+	book := n.host.Peerstore()
+	book.AddAddrs(ai.ID, ai.Addrs, peerstore.ConnectedAddrTTL)
+	err := n.host.Connect(ctx, ai)
+	if n.host.Network().Connectedness(ai.ID) != network.Connected {
+		book.UpdateAddrs(ai.ID, peerstore.ConnectedAddrTTL, peerstore.TempAddrTTL)
+	}
+	if err != nil {
 		return &dialError{ai.ID, err}
 	}
 	return nil
@@ -150,7 +158,7 @@ func (n *Node) trustedPeers() []peer.AddrInfo {
 func (n *Node) connectTrusted(ctx context.Context, ai peer.AddrInfo) error {
 	for _, a := range ai.Addrs {
 		if madns.Matches(a) {
-			resolved, err := madns.Resolve(ctx, a)
+			resolved, err := n.dns.Resolve(ctx, a)
 			if err != nil {
 				continue // the dial fails with the reason
 			}

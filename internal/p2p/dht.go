@@ -18,6 +18,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/core/routing"
 	ma "github.com/multiformats/go-multiaddr"
+	mh "github.com/multiformats/go-multihash"
 
 	"github.com/holdfast-sites/holdfast/naming"
 )
@@ -99,6 +100,9 @@ func (n *Node) Provide(ctx context.Context, cids ...cid.Cid) error {
 	waitForPeers(ctx, n.dht, 2*time.Second)
 	var errs []error
 	for _, c := range cids {
+		if c.Prefix().MhType == mh.IDENTITY {
+			continue // whoever has the CID has the block
+		}
 		if err := n.dht.Provide(ctx, c, true); err != nil {
 			errs = append(errs, fmt.Errorf("provide %s: %w", c, err))
 		}

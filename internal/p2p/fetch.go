@@ -35,7 +35,7 @@ var errIdle = errors.New("no new block for too long")
 //
 // Where nothing of a root is there it streams a CAR from the first source that
 // works; holes are filled by bitswap from everybody. A source is used over its open
-// connection if there is one, whoever dialled. progress, which may be nil, is called one
+// connection if there is one, whoever dialled. Where into is a SourceWatcher, it is told who gave what. progress, which may be nil, is called one
 // call at a time with what is present so far.
 //
 // The result is all CIDs under the roots, unique, in walk order. Errors:
@@ -45,6 +45,7 @@ var errIdle = errors.New("no new block for too long")
 func (n *Node) Fetch(ctx context.Context, into blockstore.Session, roots []cid.Cid, from []peer.AddrInfo,
 	limits merkle.Limits, progress func(merkle.Count)) ([]cid.Cid, error) {
 	f := &fetch{node: n, into: into, limits: limits, report: progress}
+	f.said.watch, _ = into.(SourceWatcher)
 	fctx, cancel := context.WithCancelCause(ctx)
 	f.idle = time.AfterFunc(n.cfg.IdleTimeout, func() { cancel(fmt.Errorf("%w (%v)", errIdle, n.cfg.IdleTimeout)) })
 	defer f.background.Wait()
@@ -238,11 +239,7 @@ func (h holes) fromNetwork(ctx context.Context, c cid.Cid) (b blockstore.Block, 
 // connections for what is still wanted.
 func (f *fetch) searchProviders(ctx context.Context, roots []cid.Cid) {
 	for _, root := range roots {
-		for ai := range f.node.find.FindProvidersAsync(ctx, root, maxProviders) {
-			if err := f.node.connect(ctx, ai); err != nil && ctx.Err() == nil {
-				f.said.note(ai.ID, "not reached: %v", err)
-			}
-		}
+		f.node.tryProviders(ctx, root, &f.said)
 	}
 }
 

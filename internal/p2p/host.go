@@ -13,34 +13,44 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/pnet"
+	"github.com/libp2p/go-libp2p/p2p/host/peerstore/pstoremem"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	ma "github.com/multiformats/go-multiaddr"
+	madns "github.com/multiformats/go-multiaddr-dns"
 	manet "github.com/multiformats/go-multiaddr/net"
 )
 
-// The size of a node: connections are trimmed from connHigh down to connLow,
-// and all of libp2p's buffers together stay under hostMemory.
+// The size of a node: connections are trimmed from connHigh down to connLow, since trimming leaves new ones be for
+// connGrace there may be connMost for a moment, and all of libp2p's buffers together stay under hostMemory.
 const (
 	connLow, connHigh = 96, 192
+	connMost          = 512
 	connGrace         = 20 * time.Second
 	hostMemory        = 256 << 20 // bytes
 	hostFiles         = 1024
+	maxAddresses      = 100_000 // that are remembered of peers that are not connected
 )
 
 // httpProtocol is HTTP/1.1 over a libp2p stream (https://github.com/libp2p/specs/tree/master/http).
 const httpProtocol = "/http/1.1"
 
 // newHost starts a libp2p host that listens when it returns.
-func newHost(cfg Config, g *gate) (host.Host, error) {
+func newHost(cfg Config, g *gate, dns *madns.Resolver) (host.Host, error) {
 	announced, err := announce(cfg.Announce)
 	if err != nil {
 		return nil, err
 	}
 	limits, err := resourceManager()
 	if err != nil {
+		return nil, err
+	}
+	book, err := pstoremem.NewPeerstore(pstoremem.WithMaxAddresses(maxAddresses), pstoremem.WithMaxSignedPeerRecords(maxAddresses/10))
+	if err != nil {
+		limits.Close()
 		return nil, err
 	}
 	conns, err := connmgr.NewConnManager(connLow, connHigh, connmgr.WithGracePeriod(connGrace))
@@ -51,8 +61,10 @@ func newHost(cfg Config, g *gate) (host.Host, error) {
 		libp2p.Identity(cfg.Identity),
 		libp2p.ListenAddrStrings(cfg.Listen...),
 		libp2p.ResourceManager(limits),
+		libp2p.Peerstore(book),
 		libp2p.ConnectionManager(conns),
 		libp2p.ConnectionGater(g),
+		libp2p.MultiaddrResolver(swarm.ResolverFromMaDNS{Resolver: dns}),
 		libp2p.UserAgent("holdfast"),
 		tcpTransport(cfg),
 	}
@@ -125,7 +137,9 @@ func resourceManager() (network.ResourceManager, error) {
 	limits.AddProtocolPeerLimit(NamesProtocol,
 		rcmgr.BaseLimit{Streams: 8, StreamsInbound: 4, StreamsOutbound: 4, Memory: 4 << 20},
 		rcmgr.BaseLimitIncrease{})
-	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.Scale(hostMemory, hostFiles)))
+	// Above what the connection manager trims to, or it would never trim, and strangers that came first keep the others out.
+	system := rcmgr.PartialLimitConfig{System: rcmgr.ResourceLimits{Conns: connMost, ConnsInbound: connMost * 3 / 4, ConnsOutbound: connMost * 3 / 4}}
+	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(system.Build(limits.Scale(hostMemory, hostFiles))))
 }
 
 // dialable is the host's addresses, each with /p2p/ID, the ones that work from

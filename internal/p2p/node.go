@@ -13,6 +13,7 @@ import (
 	dht "github.com/libp2p/go-libp2p-kad-dht"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
+	madns "github.com/multiformats/go-multiaddr-dns"
 )
 
 // Node is this process in the network. Its methods may be called concurrently.
@@ -21,6 +22,7 @@ type Node struct {
 	log  *slog.Logger
 	id   peer.ID
 	gate *gate
+	dns  *madns.Resolver
 
 	// nil when the network is Offline
 	host  host.Host
@@ -53,6 +55,9 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		cfg: cfg, log: cfg.Log, id: id, gate: &gate{private: cfg.AllowPrivate},
 		peers: map[peer.ID]peer.AddrInfo{}, more: make(chan struct{}, 1),
 	}
+	if n.dns, err = madns.NewResolver(madns.WithDefaultResolver(cfg.DNS)); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
 	n.blocks = &blocks{node: n, cache: newBlockCache(cfg.CacheBytes)}
 	n.SetHTTP(cfg.HTTP)
 	if err := n.trustTexts(cfg.Peers); err != nil {
@@ -74,7 +79,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 
 // start brings up the parts, each on top of the one before.
 func (n *Node) start() (err error) {
-	if n.host, err = newHost(n.cfg, n.gate); err != nil {
+	if n.host, err = newHost(n.cfg, n.gate, n.dns); err != nil {
 		return err
 	}
 	if n.dht, err = newDHT(n.host, n.cfg, n.trustedPeers); err != nil {
@@ -83,7 +88,7 @@ func (n *Node) start() (err error) {
 	if n.find, err = newFinder(n.cfg, n.dht); err != nil {
 		return err
 	}
-	n.swap = newSwap(n.host, n.find, n.cfg.Store)
+	n.swap = newSwap(n.host, n.find, n.cfg.Store, n.cfg.Serves)
 	n.blocks.sessions = n.swap.sessions(n.cfg.IdleTimeout)
 	n.blocks.sessions.life, n.blocks.sessions.patience = sessionLife, n.cfg.IdleTimeout/3
 	n.https, err = n.serveHTTP()
@@ -113,6 +118,18 @@ func (n *Node) shut() error {
 
 // Close leaves the network. What runs fails. Closing twice is no error.
 func (n *Node) Close() error { return n.close() }
+
+// Sent is how many bytes of blocks went to peers by bitswap, since Open.
+func (n *Node) Sent() int64 {
+	if n.swap == nil {
+		return 0
+	}
+	st, err := n.swap.Server.Stat()
+	if err != nil {
+		return 0 // it counts what is in memory
+	}
+	return int64(st.DataSent)
+}
 
 // ID is who the node is.
 func (n *Node) ID() peer.ID { return n.id }

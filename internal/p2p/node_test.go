@@ -241,6 +241,14 @@ func withLog(l *logBuffer) func(*Config) {
 	return func(c *Config) { c.Log = slog.New(slog.NewTextHandler(l, nil)) }
 }
 
+func multiaddrs(t testing.TB, texts ...string) (addrs []ma.Multiaddr) {
+	t.Helper()
+	for _, s := range texts {
+		addrs = append(addrs, mustMultiaddr(t, s))
+	}
+	return addrs
+}
+
 func mustMultiaddr(t testing.TB, s string) ma.Multiaddr {
 	t.Helper()
 	a, err := ma.NewMultiaddr(s)
@@ -249,3 +257,5 @@ func mustMultiaddr(t testing.TB, s string) ma.Multiaddr {
 	}
 	return a
 }
+
+func (d dag) roots() []cid.Cid { return []cid.Cid{d.root} }

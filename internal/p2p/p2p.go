@@ -19,8 +19,11 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+	madns "github.com/multiformats/go-multiaddr-dns"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/holdfast-sites/holdfast/blockstore"
@@ -69,6 +72,8 @@ type Config struct {
 	// Dial opens TCP connections. nil: the system's dialler, from the port that
 	// is listened on where that can be. QUIC goes its own way.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// DNS resolves the names in multiaddrs. nil: the system's resolver.
+	DNS madns.BasicResolver
 	// Peers is multiaddrs ending in /p2p/ID that Serve keeps connected and that
 	// seed the DHT. The operator named them: they may be private addresses.
 	Peers []string
@@ -81,6 +86,9 @@ type Config struct {
 	// Store answers bitswap and is read first by Blocks and Fetch. The node
 	// does not close it.
 	Store blockstore.Store
+	// Serves tells whether a peer gets a block by bitswap; it is called for every want, and returns at once. nil:
+	// everybody gets what is here.
+	Serves func(id peer.ID, c cid.Cid) bool
 	// Records answers /routing/v1/ipns; may be nil.
 	Records naming.Records
 	// HTTP is served to peers over libp2p; SetHTTP can set it later.
@@ -144,6 +152,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.CacheBytes == 0 {
 		c.CacheBytes = 64 << 20
+	}
+	if c.DNS == nil {
+		c.DNS = net.DefaultResolver
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

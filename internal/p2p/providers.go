@@ -52,6 +52,12 @@ func (f *finder) FindProvidersAsync(ctx context.Context, c cid.Cid, count int) <
 	if count <= 0 || count > maxProviders {
 		count = maxProviders
 	}
+	return f.search(ctx, c, count)
+}
+
+// search is FindProvidersAsync with any bound. Nothing waits in the channel: a source that names very many
+// does not push back the few of another one.
+func (f *finder) search(ctx context.Context, c cid.Cid, count int) <-chan peer.AddrInfo {
 	all := make(chan peer.AddrInfo)
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -114,6 +120,20 @@ func (f *finder) found(c cid.Cid) []peer.ID {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.recent[c])
+}
+
+// Providers is who says that they have everything under root, this node not among them, at most maxProviders of them, as far as they are
+// found before ctx ends. Nobody has checked what they say. nil when Offline.
+func (n *Node) Providers(ctx context.Context, root cid.Cid) (infos []peer.AddrInfo) {
+	if n.find == nil {
+		return nil
+	}
+	for ai := range n.find.FindProvidersAsync(ctx, root, maxProviders) {
+		if ai.ID != n.id {
+			infos = append(infos, ai)
+		}
+	}
+	return infos
 }
 
 // patientDHT gives a DHT that has just connected a moment to notice it.

@@ -31,7 +31,7 @@ type RoutingOptions struct {
 	// Lookup finds a record; nil looks nowhere. It must not ask other hosts'
 	// routing APIs: two hosts that ask each other would never stop.
 	Lookup func(context.Context, naming.Name) (naming.Record, error)
-	// Accepted is told of every record that Config.Records has taken; may be
+	// Accepted is told of every record that Config.Records has taken and did not have; may be
 	// nil. It does not hear of those for names that nobody follows.
 	Accepted func(naming.Record)
 	// Confirm is called before a followed name's record is handed out, unless only what is kept was asked for: it may

@@ -32,9 +32,9 @@ func (h *routingHandler) putRecord(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, err)
 		return
 	}
-	if kept, err := h.keep(r.Context(), rec, from); err != nil {
+	if news, err := h.keep(r.Context(), rec, from); err != nil {
 		h.refuse(w, err)
-	} else if kept {
+	} else if news {
 		h.opts.Accepted(rec)
 	}
 	// Without an error, the status is 200.
@@ -62,22 +62,19 @@ func (h *routingHandler) readRecord(w http.ResponseWriter, r *http.Request, name
 	return naming.OpenRecord(name, raw, h.opts.Now())
 }
 
-// keep puts the record where it belongs, and tells whether that is
-// Config.Records. A name that was followed once has a floor still, and stays there. from is the remote it came from.
-func (h *routingHandler) keep(ctx context.Context, rec naming.Record, from string) (kept bool, err error) {
+// keep puts the record where it belongs, and tells whether that is Config.Records and it was not there yet: hosts put
+// the same record to each other again and again, and must not make more of that each time.
+// A name that was followed once has a floor still, and stays there. from is the remote it came from.
+func (h *routingHandler) keep(ctx context.Context, rec naming.Record, from string) (news bool, err error) {
 	records := h.node.cfg.Records
 	if records == nil {
 		return false, h.guests.accept(rec, from)
 	}
-	followed := h.opts.Accept(rec.Name())
-	if !followed {
-		_, err := records.Best(ctx, rec.Name())
-		if err != nil && !errors.Is(err, naming.ErrNotFound) {
-			return false, err
-		}
-		followed = err == nil
+	before, err := records.Best(ctx, rec.Name())
+	if err != nil && !errors.Is(err, naming.ErrNotFound) {
+		return false, err
 	}
-	if !followed {
+	if known := err == nil; !known && !h.opts.Accept(rec.Name()) {
 		return false, h.guests.accept(rec, from)
 	}
 	if guest, ok := h.guests.take(rec.Name()); ok {
@@ -86,5 +83,8 @@ func (h *routingHandler) keep(ctx context.Context, rec naming.Record, from strin
 			return false, err
 		}
 	}
-	return true, records.Accept(ctx, rec)
+	if err := records.Accept(ctx, rec); err != nil {
+		return false, err
+	}
+	return rec.Compare(before) != 0, nil
 }

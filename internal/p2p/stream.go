@@ -117,7 +117,7 @@ func (f *fetch) streamAny(ctx context.Context, root cid.Cid, sources []*source) 
 func (f *fetch) stream(ctx context.Context, root cid.Cid, from peer.AddrInfo, guard *carGuard) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	watch := &stallReader{limit: f.node.cfg.StallTimeout, moved: f.touch}
+	watch := &stallReader{limit: f.node.cfg.StallTimeout, moved: f.touch, came: func(n int) { f.said.gave(from.ID, int64(n)) }}
 	watch.timer = time.AfterFunc(watch.limit, func() { cancel(errStalled) })
 	defer watch.timer.Stop()
 
@@ -176,11 +176,13 @@ type stallReader struct {
 	timer *time.Timer
 	limit time.Duration
 	moved func()
+	came  func(n int)
 	since int
 }
 
 func (s *stallReader) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
+	s.came(n)
 	if s.since += n; s.since >= streamQuantum {
 		s.since = 0
 		s.timer.Reset(s.limit)
