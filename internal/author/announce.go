@@ -69,7 +69,7 @@ func (a *Author) keepers(ctx context.Context, p *publication) (out []state.Host,
 		return nil, err
 	}
 	for _, h := range holdings {
-		if h.NamePin == "" || p.placed != nil && p.placed.holds(h.Host) {
+		if !h.Follows() || p.placed != nil && p.placed.holds(h.Host) {
 			continue
 		}
 		host, err := a.State.Host(ctx, h.Host)
@@ -178,9 +178,9 @@ func (a *Author) lookAtNames(ctx context.Context, n naming.Name) error {
 	if err != nil {
 		return err
 	}
-	pin := make(map[peer.ID]string)
+	held := make(map[peer.ID]state.Holding)
 	for _, h := range holdings {
-		pin[h.Host] = h.NamePin
+		held[h.Host] = h
 	}
 	var wg sync.WaitGroup
 	for _, h := range hosts {
@@ -197,24 +197,41 @@ func (a *Author) lookAtNames(ctx context.Context, n naming.Name) error {
 				a.Log.Info("a host does not show the site's record", "host", h.Name, "name", n, "err", err)
 				return
 			}
-			a.askPut(ctx, h, n, pin[h.ID])
+			a.askPin(ctx, h, held[h.ID])
 		})
 	}
 	wg.Wait()
 	return nil
 }
 
-// askPut notes when a host says that it last put a name's record.
-func (a *Author) askPut(ctx context.Context, h state.Host, n naming.Name, pin string) {
+// askPin notes when a host says that it last put a name's record, and, of a standby, whether it says that it has taken over.
+func (a *Author) askPin(ctx context.Context, h state.Host, hold state.Holding) {
+	pin := hold.NamePin
+	if pin == "" {
+		pin = hold.StandbyPin
+	}
 	s, err := a.pins(h).Get(ctx, pin)
 	if err != nil {
 		return
 	}
-	at, err := time.Parse(time.RFC3339, s.Info[replicate.InfoNamePut])
+	ctx = context.WithoutCancel(ctx)
+	if at := a.saidAt(s.Info[replicate.InfoNamePut]); !at.IsZero() {
+		if err := a.State.SaidPut(ctx, hold.Site, h.ID, at); err != nil {
+			a.Log.Warn("write holding", "err", err)
+		}
+	}
+	if since := a.saidAt(s.Info[replicate.InfoHolds]); hold.StandbyPin != "" && !since.Equal(hold.StandbyHolds) {
+		if err := a.State.SaidHolds(ctx, hold.Site, h.ID, since); err != nil {
+			a.Log.Warn("write holding", "err", err)
+		}
+	}
+}
+
+// saidAt reads a time that a host tells; zero where it tells none, or one that is still to come.
+func (a *Author) saidAt(s string) time.Time {
+	at, err := time.Parse(time.RFC3339, s)
 	if err != nil || at.After(a.Now().Add(time.Hour)) {
-		return
+		return time.Time{}
 	}
-	if err := a.State.SaidPut(context.WithoutCancel(ctx), n, h.ID, at); err != nil {
-		a.Log.Warn("write holding", "err", err)
-	}
+	return at
 }

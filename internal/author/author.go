@@ -35,6 +35,8 @@ type Network interface {
 	Connect(ctx context.Context, infos []peer.AddrInfo) error
 	// Blocks is our own store, then the network.
 	Blocks() blockstore.Getter
+	// Providers are those who say that they have everything under root, as far as they are found before ctx ends.
+	Providers(ctx context.Context, root cid.Cid) []peer.AddrInfo
 	// HTTPClient speaks HTTP over libp2p to one peer.
 	HTTPClient(ai peer.AddrInfo) *http.Client
 }
@@ -53,7 +55,8 @@ type Config struct {
 	State    *state.DB
 	Keys     *naming.Keyring
 	Resolver *naming.Resolver
-	Network  Network            // nil: offline; publishing to hosts is refused
+	Network  Network            // nil: not joined, or offline; publishing to hosts is refused
+	Offline  bool               // nobody is to be asked anything
 	Auditor  *replicate.Auditor // nil with Network nil
 	Outside  Outside            // nil: nothing is ever reported live
 	// Sinks are where a fresh record goes beside the hosts: the DHT, configured routers.
@@ -138,11 +141,17 @@ type Event struct {
 
 // HostState is where a host stands with a site.
 type HostState struct {
-	ID         string     `json:"id"`
-	Name       string     `json:"name"`
-	State      string     `json:"state"` // queued, fetching, proved, failed, unreachable
-	VerifiedAt *time.Time `json:"verified_at"`
-	Error      string     `json:"error,omitempty"`
+	ID         string            `json:"id"`
+	Name       string            `json:"name"`
+	State      string            `json:"state"` // queued, fetching, proved, failed, unreachable; of a standby that has not taken over: waiting
+	VerifiedAt *time.Time        `json:"verified_at"`
+	Label      map[string]string `json:"label"`
+	Uptime     int               `json:"uptime"`              // low estimate, millionths
+	Bytes      int64             `json:"bytes"`               // of its copy; of a standby that waits: reserved
+	Until      *time.Time        `json:"until"`               // when our token or its terms end; null: never
+	TookOver   *time.Time        `json:"took_over,omitempty"` // of a standby: since when it holds the site, as it says
+	Draining   bool              `json:"draining,omitempty"`  // its operator, or we, want it empty
+	Error      string            `json:"error,omitempty"`
 }
 
 // The states of a HostState.
@@ -152,6 +161,7 @@ const (
 	Proved      = "proved"
 	Failed      = "failed"
 	Unreachable = "unreachable"
+	Waiting     = "waiting"
 )
 
 // Errors of this package beside those of the rooms below.

@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/ipfs/go-cid"
-	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/holdfast-sites/holdfast/internal/state"
+	"github.com/holdfast-sites/holdfast/naming"
 	"github.com/holdfast-sites/holdfast/replicate"
 )
 
@@ -39,6 +40,12 @@ func (a *Author) follow(ctx context.Context, p *publication) error {
 	for _, id := range p.placed.order {
 		wg.Go(func() {
 			host := p.placed.hosts[id]
+			if p.placed.stands(id) != Proved { // still fetching: the temporary pin brings it, the name pin finds it there
+				if _, err := a.makeNamePin(ctx, p, host); err != nil {
+					warn("%s does not follow the name yet: %v", host.Name, err)
+				}
+				return
+			}
 			if err := a.switchHost(ctx, p, host); err != nil {
 				// The temporary pin stays: it is what keeps the copy there.
 				warn("%s holds the release but does not follow the name yet: %v", host.Name, err)
@@ -56,6 +63,7 @@ func (a *Author) follow(ctx context.Context, p *publication) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	a.placeStandbys(ctx, p)
 	a.dropLosers(ctx, p)
 	if p.req.NoGrace {
 		a.replaceNamePins(ctx, p)
@@ -84,13 +92,8 @@ func (a *Author) putInRouting(ctx context.Context, p *publication, warn func(str
 func (a *Author) switchHost(ctx context.Context, p *publication, host state.Host) error {
 	ctx, cancel := context.WithTimeout(ctx, followDeadline)
 	defer cancel()
-	client := a.pins(host)
 	before := p.placed.holding(host.ID).NamePin
-	pin, err := a.namePin(ctx, p, client, p.placed.holding(host.ID))
-	if err != nil {
-		return err
-	}
-	err = a.setHolding(ctx, p, p.placed, host.ID, func(h *state.Holding) { h.NamePin = pin })
+	pin, err := a.makeNamePin(ctx, p, host)
 	if err != nil {
 		return err
 	}
@@ -100,6 +103,15 @@ func (a *Author) switchHost(ctx context.Context, p *publication, host state.Host
 		}
 	}
 	return a.waitSwitched(ctx, p, host, pin)
+}
+
+// makeNamePin makes sure that the host has a name pin, and writes it down.
+func (a *Author) makeNamePin(ctx context.Context, p *publication, host state.Host) (string, error) {
+	pin, err := a.namePin(ctx, p, a.pins(host), p.placed.holding(host.ID))
+	if err != nil {
+		return "", err
+	}
+	return pin, a.setHolding(ctx, p, p.placed, host.ID, func(h *state.Holding) { h.NamePin = pin })
 }
 
 // waitSwitched waits until a host's name pin stands on the new root.
@@ -143,13 +155,9 @@ func (a *Author) namePin(ctx context.Context, p *publication, client *replicate.
 			return "", err
 		}
 	}
-	all := []replicate.Status{replicate.Queued, replicate.Pinning, replicate.Pinned}
-	found, err := client.List(ctx, replicate.Query{Status: all, Meta: map[string]string{replicate.MetaName: p.name.String()}})
-	if err != nil {
-		return "", err
-	}
-	if len(found.Results) > 0 {
-		return found.Results[0].RequestID, nil
+	found, err := a.pinFollowing(ctx, p.name, client, replicate.RoleHolder)
+	if err != nil || found.RequestID != "" {
+		return found.RequestID, err
 	}
 	s, err := client.Add(ctx, replicate.Pin{
 		CID: p.built.Root, Name: pinName(p.req.Alias), Origins: a.origins(),
@@ -161,38 +169,72 @@ func (a *Author) namePin(ctx context.Context, p *publication, client *replicate.
 	return s.RequestID, err
 }
 
-// dropLosers ends the name pins of hosts that the plan no longer names, and
-// the temporary pins of those that failed.
-func (a *Author) dropLosers(ctx context.Context, p *publication) {
-	holds := make(map[peer.ID]bool)
-	for _, id := range p.placed.order {
-		holds[id] = true
+// pinFollowing is the pin that follows a name in a role at a host; the zero PinStatus where there is none.
+func (a *Author) pinFollowing(ctx context.Context, n naming.Name, client *replicate.Client, role string) (replicate.PinStatus, error) {
+	q := replicate.Query{
+		Status: []replicate.Status{replicate.Queued, replicate.Pinning, replicate.Pinned},
+		Meta:   map[string]string{replicate.MetaName: n.String()},
 	}
+	for s, err := range client.All(ctx, q) {
+		if err != nil {
+			return replicate.PinStatus{}, err
+		}
+		if (s.Pin.Meta[replicate.MetaRole] == replicate.RoleStandby) == (role == replicate.RoleStandby) {
+			return s, nil
+		}
+	}
+	return replicate.PinStatus{}, nil
+}
+
+// dropLosers ends the pins of hosts that the plan no longer names, and
+// the temporary pins of those that failed. Copies are taken away only where all that the plan names have proved themselves.
+func (a *Author) dropLosers(ctx context.Context, p *publication) {
 	var wg sync.WaitGroup
 	for id, host := range p.placed.hosts {
-		h := p.placed.holding(id)
-		if holds[id] || (h.TempPin == "" && h.NamePin == "") {
+		h := *p.placed.holding(id)
+		if h.TempPin == "" && !h.Follows() {
 			continue
 		}
-		wg.Go(func() {
-			if h.TempPin != "" {
-				a.dropPins(ctx, p, host)
-			}
-			// A host that is only away for now keeps its name pin: it is a
-			// spare copy, and it follows the name by itself when it is back.
-			if h.NamePin == "" || h.State == Unreachable {
-				return
-			}
-			if err := a.pins(host).Delete(ctx, h.NamePin); err != nil && !errors.Is(err, replicate.ErrNotFound) {
-				a.Log.Warn("name pin stays", "host", host.Name, "err", err)
-				return
-			}
-			if err := a.State.RemoveHolding(ctx, p.name, id); err != nil {
-				a.Log.Warn("write holding", "err", err)
-			}
-		})
+		wg.Go(func() { a.dropLoser(ctx, p, host, h) })
 	}
 	wg.Wait()
+}
+
+func (a *Author) dropLoser(ctx context.Context, p *publication, host state.Host, h state.Holding) {
+	holds, stands := p.placed.holds(h.Host), slices.Contains(p.placed.standby, h.Host)
+	if !holds && h.TempPin != "" {
+		a.dropPins(ctx, p, host)
+	}
+	// A host that is only away for now keeps its name pin: it is a
+	// spare copy, and it follows the name by itself when it is back.
+	mayLose := h.State != Unreachable && p.placed.whole()
+	if !holds && h.NamePin != "" && mayLose && a.endPin(ctx, host, h.NamePin) {
+		h.NamePin = ""
+	}
+	if !stands && h.StandbyPin != "" && (holds || mayLose) && a.endPin(ctx, host, h.StandbyPin) {
+		h.StandbyPin = ""
+	}
+	var err error
+	if h.Follows() {
+		err = a.setHolding(ctx, p, p.placed, h.Host, func(to *state.Holding) { to.NamePin, to.StandbyPin = h.NamePin, h.StandbyPin })
+	} else {
+		err = a.State.RemoveHolding(ctx, p.name, h.Host)
+	}
+	if err != nil {
+		a.Log.Warn("write holding", "err", err)
+	}
+}
+
+// endPin deletes a pin, and tells whether it is gone.
+func (a *Author) endPin(ctx context.Context, host state.Host, pin string) bool {
+	ctx, cancel := context.WithTimeout(ctx, a.requestTime(putDeadline))
+	defer cancel()
+	err := a.pins(host).Delete(ctx, pin)
+	if err != nil && !errors.Is(err, replicate.ErrNotFound) {
+		a.Log.Warn("pin stays", "host", host.Name, "err", err)
+		return false
+	}
+	return true
 }
 
 // releaseOld gives back our own copies of roots older than the policy keeps. What has a grace stays until the next release.

@@ -1,13 +1,14 @@
 package author
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -20,14 +21,28 @@ import (
 
 // HostInfo is a host as the author knows it, without its token.
 type HostInfo struct {
-	ID       string            `json:"id"`
+	ID       string            `json:"id"`             // a peer id; of a pinning service its URL
+	Kind     string            `json:"kind,omitempty"` // KindPinning; empty: a host
 	Name     string            `json:"name"`
 	URL      string            `json:"url"`
 	Label    map[string]string `json:"label"`
 	Addrs    []string          `json:"addrs,omitempty"`
 	Gateways []string          `json:"gateways,omitempty"`
-	Free     int64             `json:"free_bytes"`
+	Free     int64             `json:"free_bytes"`    // room for us
+	MaxPin   int64             `json:"max_pin_bytes"` // 0: no limit known
+	Quota    int64             `json:"quota_bytes"`   // what our token is good for in all; 0: no limit known
+	Until    *time.Time        `json:"until"`         // when token or terms end
+	Uptime   int               `json:"uptime"`        // low estimate, millionths; 500000 before it was observed
+	Looks    int               `json:"looks"`         // that the estimate rests on
+	Seen     *time.Time        `json:"seen"`          // when it last described itself
+	Draining bool              `json:"draining"`      // it wants to be empty
+	Leaving  bool              `json:"leaving"`       // we want to leave it
+	Out      bool              `json:"convicted"`     // of false proofs: it is never used again
+	Software string            `json:"software,omitempty"`
+	Holds    []string          `json:"holds"`     // the sites whose copies are there
+	StandsBy []string          `json:"stands_by"` // and those that it would take over
 	Warning  string            `json:"warning,omitempty"`
+	Warnings []string          `json:"warnings,omitempty"`
 }
 
 // HostRequest adds a host: by an invite, or by URL and token.
@@ -36,6 +51,9 @@ type HostRequest struct {
 	Token  string            `json:"token,omitempty"`
 	Name   string            `json:"name,omitempty"` // how to call it; default: what it calls itself
 	Labels map[string]string `json:"labels,omitempty"`
+	// Pinning says that it is no host of this network, and speaks the Pinning Service API only.
+	Pinning  bool     `json:"pinning,omitempty"`
+	Gateways []string `json:"gateways,omitempty"` // base URLs at which random leaves of such a one can be asked for
 }
 
 const (
@@ -45,6 +63,9 @@ const (
 
 // AddHost asks the host who it is, tries the token, and remembers both.
 func (a *Author) AddHost(ctx context.Context, req HostRequest) (HostInfo, error) {
+	if req.Pinning {
+		return a.addService(ctx, req)
+	}
 	ctx, cancel := context.WithTimeout(ctx, hostDeadline)
 	defer cancel()
 	want, err := a.hostOf(req)
@@ -66,23 +87,59 @@ func (a *Author) AddHost(ctx context.Context, req HostRequest) (HostInfo, error)
 		want.ID = desc.Peer
 	}
 	if _, err := replicate.NewClient(base, want.Token, hc).List(ctx, replicate.Query{Limit: 1}); err != nil {
-		return HostInfo{}, fmt.Errorf("the token does not work at %s: %w", place(want), err)
+		return HostInfo{}, fmt.Errorf("the token does not work: %w", err)
 	}
-	want.Addrs, want.Gateways, want.FreeBytes, want.MaxPinBytes = desc.Addrs, desc.Gateways, desc.FreeBytes, desc.MaxPinBytes
-	if want.Name == "" {
-		want.Name = desc.Name
+	want.Addrs = desc.Addrs
+	said(&want, desc, a.Now())
+	a.askTenant(ctx, &want)
+	want.Labels, want.AddedAt = req.Labels, a.Now()
+	if before, err := a.State.Host(ctx, want.ID); err == nil { // it gets a new token, or another address
+		want.AddedAt = before.AddedAt
+		if len(want.Labels) == 0 {
+			want.Labels = before.Labels
+		}
+		want.Name = cmp.Or(req.Name, before.Name)
 	}
-	if want.Name == "" {
-		want.Name = want.ID.String()
+	want.Name = cmp.Or(want.Name, desc.Name, want.ID.String())
+	taken, err := a.nameHost(ctx, &want, req.Name != "")
+	if err != nil {
+		return HostInfo{}, err
 	}
-	want.Labels = req.Labels
-	want.AddedAt, want.SeenAt = a.Now(), a.Now()
+	if err := checkLabels(want.Labels); err != nil {
+		return HostInfo{}, err
+	}
 	if err := a.State.PutHost(ctx, want); err != nil {
 		return HostInfo{}, err
 	}
 	info := hostInfo(want)
 	info.Warning = plainWarning(want.URL)
+	if taken != "" {
+		info.Warnings = append(info.Warnings, taken)
+	}
 	return info, nil
+}
+
+// nameHost sees to it that no two hosts go by one name, under which neither could be named: one that was asked for is
+// refused, one that the host calls itself gets the end of its id. The warning says so.
+func (a *Author) nameHost(ctx context.Context, h *state.Host, asked bool) (warning string, err error) {
+	hosts, err := a.State.Hosts(ctx)
+	if err != nil {
+		return "", err
+	}
+	i := slices.IndexFunc(hosts, func(o state.Host) bool { return o.Name == h.Name && o.ID != h.ID })
+	if i < 0 {
+		return "", nil
+	}
+	if asked {
+		return "", usagef("a host of yours is called %q already (%s): choose another --name", h.Name, hosts[i].ID)
+	}
+	was, id := h.Name, h.ID.String()
+	h.Name += "-" + id[len(id)-6:]
+	warning = fmt.Sprintf("a host of yours is called %q already, so that this one is called %q here (--name says otherwise)", was, h.Name)
+	if hosts[i].URL != "" && hosts[i].URL == h.URL {
+		warning += fmt.Sprintf("; both are at %s: if it has lost its identity, `holdfast host remove %s`", h.URL, was)
+	}
+	return warning, nil
 }
 
 // place is how to speak of a host that is being added: never by the invite, which is a secret.
@@ -91,63 +148,6 @@ func place(h state.Host) string {
 		return h.URL
 	}
 	return h.ID.String()
-}
-
-// refreshDeadline is short: a host that does not answer is planned with as it
-// was, and found out when it is dialled.
-const refreshDeadline = 3 * time.Second
-
-// refresh asks the hosts anew where they are and how much room they have:
-// hosts move, fill up and are emptied. replicate.ErrClock where all that answer
-// say that it is another day than here.
-func (a *Author) refresh(ctx context.Context, hosts []state.Host) ([]state.Host, error) {
-	var mu sync.Mutex
-	var agree int
-	var clock error
-	ctx, cancel := context.WithTimeout(ctx, refreshDeadline)
-	defer cancel()
-	var wg sync.WaitGroup
-	for i := range hosts {
-		wg.Go(func() {
-			h := &hosts[i]
-			base, hc := a.face(*h)
-			desc, err := replicate.FetchHostDescription(ctx, hc, base, a.Now())
-			if errors.Is(err, replicate.ErrClock) {
-				mu.Lock()
-				clock = fmt.Errorf("%s: %w", h.Name, err)
-				mu.Unlock()
-			}
-			if err != nil || desc.Peer != h.ID {
-				a.Log.Info("host does not describe itself", "host", h.Name, "err", err)
-				return
-			}
-			mu.Lock()
-			agree++
-			mu.Unlock()
-			h.Gateways, h.FreeBytes, h.MaxPinBytes, h.SeenAt = desc.Gateways, desc.FreeBytes, desc.MaxPinBytes, a.Now()
-			if h.URL != "" { // else its address is the one by which we reach it
-				h.Addrs = desc.Addrs
-			}
-			if err := a.State.PutHost(context.WithoutCancel(ctx), *h); err != nil {
-				a.Log.Warn("write host", "host", h.Name, "err", err)
-			}
-		})
-	}
-	wg.Wait()
-	if clock != nil && agree == 0 {
-		return hosts, fmt.Errorf("what is signed now would end at another time than you mean; set this machine's clock: %w", clock)
-	}
-	return hosts, nil
-}
-
-// checkClock refuses to sign by a clock that all hosts contradict.
-func (a *Author) checkClock(ctx context.Context) error {
-	hosts, err := a.State.Hosts(ctx)
-	if err != nil || len(hosts) == 0 || a.Network == nil {
-		return err
-	}
-	_, err = a.refresh(ctx, hosts)
-	return err
 }
 
 // hostOf reads what the request says about the host.
@@ -212,7 +212,12 @@ func plainWarning(base string) string {
 }
 
 func hostInfo(h state.Host) HostInfo {
-	info := HostInfo{ID: h.ID.String(), Name: h.Name, URL: h.URL, Label: h.Labels, Addrs: h.Addrs, Gateways: h.Gateways, Free: h.FreeBytes}
+	info := HostInfo{
+		ID: h.ID.String(), Name: h.Name, URL: h.URL, Label: h.Labels, Addrs: h.Addrs, Gateways: h.Gateways,
+		Free: h.FreeBytes, MaxPin: h.MaxPinBytes, Quota: h.Quota, Until: timePtr(h.Until),
+		Uptime: h.Presence.Uptime(), Looks: h.Presence.Up + h.Presence.Down, Seen: timePtr(h.SeenAt),
+		Draining: h.Draining, Leaving: h.Leaving, Out: h.Trial.Convicted(), Software: h.Software, Holds: []string{}, StandsBy: []string{},
+	}
 	if info.Label == nil {
 		info.Label = map[string]string{}
 	}
@@ -227,22 +232,95 @@ func (a *Author) ListHosts(ctx context.Context) ([]HostInfo, error) {
 	}
 	out := []HostInfo{}
 	for _, h := range hosts {
-		out = append(out, hostInfo(h))
+		info := hostInfo(h)
+		if err := a.addHeld(ctx, h.ID, &info); err != nil {
+			return nil, err
+		}
+		out = append(out, info)
 	}
-	return out, nil
+	services, err := a.listServices(ctx)
+	return append(out, services...), err
 }
 
-// RemoveHost forgets a host. Its pins stay where they are until it is asked to
-// drop them: forgetting is for hosts that are gone.
-func (a *Author) RemoveHost(ctx context.Context, which string) (HostInfo, error) {
+// addHeld says which sites a host holds and stands by for.
+func (a *Author) addHeld(ctx context.Context, id peer.ID, info *HostInfo) error {
+	holdings, err := a.State.HeldBy(ctx, id)
+	if err != nil {
+		return err
+	}
+	for _, h := range holdings {
+		site := h.Site.String()
+		if s, err := a.State.SiteByName(ctx, h.Site); err == nil {
+			site = s.Alias
+		}
+		switch {
+		case h.NamePin != "" || !h.StandbyHolds.IsZero():
+			info.Holds = append(info.Holds, site)
+		case h.StandbyPin != "":
+			info.StandsBy = append(info.StandsBy, site)
+		}
+	}
+	return nil
+}
+
+// hostNamed finds a host by name, id or URL.
+func (a *Author) hostNamed(ctx context.Context, which string) (state.Host, error) {
 	h, err := a.State.HostByName(ctx, which)
+	switch {
+	case errors.Is(err, state.ErrNotFound):
+		err = fmt.Errorf("%w: no host %q; `holdfast host list` shows them", state.ErrNotFound, which)
+	case errors.Is(err, state.ErrConflict):
+		err = usagef("several hosts are called %q: name the one by its id, from `holdfast host list`", which)
+	}
+	return h, err
+}
+
+// RemoveHost forgets a host, and says which sites are short of copies then. Its pins stay where they are: forgetting is for
+// hosts that are gone, and LeaveHost for those that can still be asked.
+func (a *Author) RemoveHost(ctx context.Context, which string) (HostInfo, error) {
+	h, err := a.hostNamed(ctx, which)
 	if errors.Is(err, state.ErrNotFound) {
-		return HostInfo{}, fmt.Errorf("%w: no host %q; `holdfast host list` shows them", state.ErrNotFound, which)
+		return a.removeService(ctx, which)
 	}
 	if err != nil {
 		return HostInfo{}, err
 	}
-	return hostInfo(h), a.State.RemoveHost(ctx, h.ID)
+	info := hostInfo(h)
+	if err := a.addHeld(ctx, h.ID, &info); err != nil {
+		return info, err
+	}
+	if info.Warnings, err = a.costOf(ctx, h); err != nil {
+		return info, err
+	}
+	return info, a.State.RemoveHost(ctx, h.ID)
+}
+
+// costOf says which sites are left with fewer copies than are wanted of them when a host is gone.
+func (a *Author) costOf(ctx context.Context, h state.Host) (out []string, err error) {
+	sites, err := a.State.Sites(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range sites {
+		holdings, err := a.State.Holdings(ctx, s.Name)
+		if err != nil {
+			return nil, err
+		}
+		left, lost := 0, false
+		for _, hold := range holdings {
+			switch {
+			case hold.NamePin == "" && hold.StandbyHolds.IsZero():
+			case hold.Host == h.ID:
+				lost = true
+			case hold.State == Proved:
+				left++
+			}
+		}
+		if _, copies := wantedOf(s); lost && left < copies {
+			out = append(out, fmt.Sprintf("%s is left with %d proved copies of the %d that are wanted; `holdfast plan %s` shows what helps", s.Alias, left, copies, s.Alias))
+		}
+	}
+	return out, nil
 }
 
 // HostAddrs are the hosts as peers to dial.

@@ -56,7 +56,7 @@ func (a *Author) nameLife(ctx context.Context, s state.Site, holdings []state.Ho
 		last = r
 	}
 	for _, h := range holdings {
-		if h.NamePin == "" {
+		if !h.Follows() {
 			continue
 		}
 		out.Hosts++
@@ -139,12 +139,13 @@ func days(d time.Duration) string {
 	}
 }
 
-// ObserveNames looks at the hosts of each site every hour, so that status can
-// tell what keeps its name alive. It returns nil when ctx ends.
+// ObserveNames looks at the hosts, and what they do for each site, every hour, so that plans know who is up how
+// much, and status can tell what keeps a name alive. It returns nil when ctx ends.
 func (a *Author) ObserveNames(ctx context.Context) error {
 	t := time.NewTicker(time.Hour)
 	defer t.Stop()
 	for {
+		a.observeHosts(ctx)
 		sites, err := a.State.Sites(ctx)
 		if err != nil && ctx.Err() == nil {
 			a.Log.Warn("list sites", "err", err)
@@ -152,6 +153,9 @@ func (a *Author) ObserveNames(ctx context.Context) error {
 		for _, s := range sites {
 			if err := a.lookAtNames(ctx, s.Name); err != nil && ctx.Err() == nil {
 				a.Log.Warn("look at a name", "site", s.Alias, "err", err)
+			}
+			if err := a.TendThirdParties(ctx, s, true); err != nil && ctx.Err() == nil {
+				a.Log.Warn("look at pinning services", "site", s.Alias, "err", err)
 			}
 		}
 		select {

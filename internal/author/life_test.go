@@ -79,7 +79,7 @@ func (a *alone) proved() {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	hold := state.Holding{Site: s.Name, Host: host, Root: s.Root, State: author.Proved, VerifiedAt: a.now}
+	hold := state.Holding{Site: s.Name, Host: host, Root: s.Root, State: author.Proved, VerifiedAt: a.now, NamePin: "pin"}
 	if err := a.state.PutHolding(a.t.Context(), hold); err != nil {
 		a.t.Fatal(err)
 	}
@@ -196,4 +196,30 @@ func TestAShortLifeIsWarnedOfAtOnce(t *testing.T) {
 	st := a.status()
 	a.wantEnd("on the first day", st, end)
 	a.wantWarnings("on the first day", st, "ends in 10 days")
+}
+
+func TestSafeUntilIsTheEarliestEndOfWhatTheCopiesRestOn(t *testing.T) {
+	a := newAlone(t)
+	a.publish(0)
+	a.proved()
+	s, err := a.state.SiteByAlias(t.Context(), "blog")
+	if err != nil {
+		t.Fatal(err)
+	}
+	holdings, err := a.state.Holdings(t.Context(), s.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, end := range []time.Time{a.now.Add(90 * day), a.now.Add(9000 * day), {}} {
+		if err := a.state.PutHost(t.Context(), state.Host{ID: holdings[0].Host, Name: "alice", Until: end}); err != nil {
+			t.Fatal(err)
+		}
+		want := a.now.Add(365 * day)
+		if !end.IsZero() && end.Before(want) {
+			want = end
+		}
+		if st := a.status(); st.SafeUntil == nil || !st.SafeUntil.Equal(want) {
+			t.Errorf("a token that ends %s: safe until %v, want %s", end, st.SafeUntil, want)
+		}
+	}
 }

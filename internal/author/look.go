@@ -29,6 +29,9 @@ func (a *Author) look(ctx context.Context, p *publication) error {
 	defer cancel()
 	holders := make([]peer.AddrInfo, 0, len(p.placed.order))
 	for _, id := range p.placed.order {
+		if p.placed.stands(id) != Proved {
+			continue
+		}
 		ai, err := addrInfo(p.placed.hosts[id])
 		if err != nil {
 			return err
@@ -78,7 +81,7 @@ func (a *Author) published(p *publication) Published {
 		Number: p.release.Number, Sequence: p.record.Sequence(), Files: p.built.Files, Bytes: p.built.Bytes,
 		AddedBytes: p.built.Added.Bytes, URLs: []string{a.localURL(p.req.Alias)},
 		Hosts: p.placed.states(p.placed.order), Live: site.Live, Warnings: p.warnings, Preflight: &p.findings,
-		Changed: p.changed,
+		Changed: p.changed, Copies: len(p.placed.order), Availability: p.placed.plan.After.Availability, Target: target(p.wants), Notes: p.notes,
 	}
 	for _, id := range p.placed.order {
 		for _, g := range p.placed.hosts[id].Gateways {

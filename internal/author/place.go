@@ -2,12 +2,9 @@ package author
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"slices"
 	"sort"
-	"strconv"
 	"sync"
 	"time"
 
@@ -28,14 +25,15 @@ const (
 	pinPoll       = 200 * time.Millisecond
 )
 
-// placement is where the copies of one publication stand.
+// placement is where the copies of one site stand, and where they are to be.
 type placement struct {
 	hosts map[peer.ID]state.Host
 
 	mu       sync.Mutex
 	holdings map[peer.ID]*state.Holding
-	standby  []peer.ID
+	plan     replicate.Proposal
 	order    []peer.ID // the holders, in the plan's order
+	standby  []peer.ID // those who take over, in the plan's order
 
 	before []state.Holding // where the copies stood when it began
 }
@@ -57,9 +55,30 @@ func (pl *placement) tempPin(id peer.ID) string {
 // holds tells whether a host is among the holders.
 func (pl *placement) holds(id peer.ID) bool { return slices.Contains(pl.order, id) }
 
+// stands tells how a host stands with what is being placed.
+func (pl *placement) stands(id peer.ID) string {
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	return pl.holdings[id].State
+}
+
+// proved is how many of the holders have proved themselves.
+func (pl *placement) proved() (n int) {
+	for _, id := range pl.order {
+		if pl.stands(id) == Proved {
+			n++
+		}
+	}
+	return n
+}
+
+// whole tells whether all of them have: only then copies may be taken away elsewhere.
+func (pl *placement) whole() bool { return pl.proved() == len(pl.order) }
+
 // place is steps 6 and 7: hosts are chosen, pull the root over the connection
 // that we open, and prove every byte. A host that fails is replaced by the
-// next in the plan, until enough have proved or nobody is left.
+// next in the plan, until enough have proved or nobody is left. The holders beyond the fewest that are wanted make
+// nobody wait: they get as long again as those took.
 func (a *Author) place(ctx context.Context, p *publication) error {
 	pl, err := a.openPlacement(ctx, p)
 	if err != nil {
@@ -69,25 +88,93 @@ func (a *Author) place(ctx context.Context, p *publication) error {
 	if p.copies == 0 {
 		return nil
 	}
-	observed := pl.observations()
-	for {
-		actions, err := replicate.Plan(replicate.Desired{Site: p.name, Root: p.built.Root, Bytes: p.built.DAG.Bytes, Copies: p.copies}, observed, a.Now())
+	want, err := a.desired(ctx, p.name, p.wants, p.copies, p.built.DAG.Bytes)
+	if err != nil {
+		return err
+	}
+	var asked []peer.ID // some of them more than once
+	for began := time.Now(); ; {
+		observed, err := a.observe(ctx, p.name, p.built.Root, pl)
+		if err != nil {
+			return err
+		}
+		plan, err := replicate.Plan(want, observed, a.Now())
 		if err != nil {
 			return pl.short(p, err)
 		}
-		var todo []peer.ID
-		pl.order, pl.standby, todo = pl.follow(actions.Actions)
+		todo := pl.follow(plan)
+		asked = append(asked, todo...)
 		if len(todo) == 0 {
+			a.sayFailed(p, pl, asked)
 			return nil
 		}
-		g, gctx := errgroup.WithContext(ctx)
-		for _, id := range todo {
-			g.Go(func() error { return a.prove(gctx, p, pl, id) })
-		}
-		if err := g.Wait(); err != nil {
+		late, err := a.proveAll(ctx, p, pl, todo, began)
+		if err != nil {
 			return err
 		}
-		observed = pl.observations()
+		if late {
+			a.leaveBehind(p, pl)
+			a.sayFailed(p, pl, asked)
+			return nil
+		}
+	}
+}
+
+// extraPatience is added to the time that the fewest copies took: so long the others are waited for.
+const extraPatience = 5 * time.Second
+
+// proveAll has hosts fetch and prove, side by side. late tells that the fewest copies stand, and that the others
+// were not waited for any longer.
+func (a *Author) proveAll(ctx context.Context, p *publication, pl *placement, todo []peer.ID, began time.Time) (late bool, err error) {
+	pctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var once sync.Once
+	enough := func() {
+		if pl.proved() >= p.copies {
+			once.Do(func() { time.AfterFunc(time.Since(began)+extraPatience, cancel) })
+		}
+	}
+	enough()
+	g := errgroup.Group{}
+	for _, id := range todo {
+		g.Go(func() error {
+			err := a.prove(pctx, p, pl, id)
+			if err != nil && pctx.Err() == nil {
+				cancel()
+			}
+			enough()
+			return err
+		})
+	}
+	err = g.Wait()
+	if late = pctx.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled); late {
+		return true, nil
+	}
+	return false, err
+}
+
+// leaveBehind lets the publish go on without those who are still at it: who fetches stays a holder, and follows the
+// name as soon as it can; who could not be asked yet is none.
+func (a *Author) leaveBehind(p *publication, pl *placement) {
+	pl.order = slices.DeleteFunc(pl.order, func(id peer.ID) bool {
+		switch pl.stands(id) {
+		case Proved:
+			return false
+		case Fetching:
+			p.warn("%s is still fetching: it counts once it has proved its copy, which `holdfast status --check` asks for", pl.hosts[id].Name)
+			return false
+		}
+		p.warn("%s got no copy: it could not be reached in time", pl.hosts[id].Name)
+		return true
+	})
+}
+
+// sayFailed warns of hosts that were to hold the site, and don't: enough others do.
+func (a *Author) sayFailed(p *publication, pl *placement, asked []peer.ID) {
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(asked))) {
+		if h := pl.holding(id); h.State == Failed || h.State == Unreachable {
+			p.warn("%s got no copy: %s", pl.hosts[id].Name, h.Error)
+		}
 	}
 }
 
@@ -125,36 +212,38 @@ func (a *Author) openPlacement(ctx context.Context, p *publication) (*placement,
 	return pl, nil
 }
 
-// observations is what the plan may know of each host.
-func (pl *placement) observations() []replicate.Observation {
+// observe is what the plan may know of each host, by what has been found out up to now. A host is taken to be
+// there until it fails.
+func (a *Author) observe(ctx context.Context, site naming.Name, root cid.Cid, pl *placement) ([]replicate.Observation, error) {
 	pl.mu.Lock()
-	defer pl.mu.Unlock()
 	out := make([]replicate.Observation, 0, len(pl.hosts))
 	for id, h := range pl.hosts {
-		hold := pl.holdings[id]
-		out = append(out, replicate.Observation{
-			Host: id, Name: h.Name, Labels: h.Labels, FreeBytes: h.FreeBytes, MaxPinBytes: h.MaxPinBytes,
-			Reachable: hold.State != Failed && hold.State != Unreachable,
-			Holds:     hold.State == Proved || hold.NamePin != "",
-		})
+		hold, o := pl.holdings[id], a.observation(h)
+		o.Reachable = hold.State != Failed && hold.State != Unreachable
+		o.Holds = hold.State == Proved || hold.NamePin != "" || !hold.StandbyHolds.IsZero()
+		out = append(out, o)
 	}
-	return out
+	pl.mu.Unlock()
+	groupNetworks(out, pl.hosts)
+	others, err := a.thirdPartyObservations(ctx, site, root)
+	return append(out, others...), err
 }
 
-// follow sorts the plan's actions; todo are the holders that have not proved yet.
-func (pl *placement) follow(actions []replicate.Action) (order, standby, todo []peer.ID) {
-	for _, act := range actions {
+// follow takes up a plan; todo are the holders that have not proved yet.
+func (pl *placement) follow(plan replicate.Proposal) (todo []peer.ID) {
+	pl.plan, pl.order, pl.standby = plan, nil, nil
+	for _, act := range plan.Actions {
 		switch act.Kind {
 		case replicate.Hold:
-			order = append(order, act.Host)
-			if pl.holding(act.Host).State != Proved {
+			pl.order = append(pl.order, act.Host)
+			if pl.stands(act.Host) != Proved {
 				todo = append(todo, act.Host)
 			}
 		case replicate.Standby:
-			standby = append(standby, act.Host)
+			pl.standby = append(pl.standby, act.Host)
 		}
 	}
-	return order, standby, todo
+	return todo
 }
 
 // short is the error of a placement that can't be completed.
@@ -201,161 +290,12 @@ func (pl *placement) states(only []peer.ID) []HostState {
 }
 
 func hostState(h state.Host, hold state.Holding) HostState {
-	return HostState{ID: h.ID.String(), Name: h.Name, State: hold.State, VerifiedAt: timePtr(hold.VerifiedAt), Error: hold.Error}
-}
-
-// prove brings the root to one host and has it prove that it holds every byte.
-// A host's failure is a state, not an error: the next in the plan takes its
-// place. An error ends the publish.
-func (a *Author) prove(ctx context.Context, p *publication, pl *placement, id peer.ID) error {
-	host := pl.hosts[id]
-	err := a.bring(ctx, p, pl, host)
-	if err == nil {
-		err = a.audit(ctx, p, pl, host)
+	out := HostState{
+		ID: h.ID.String(), Name: h.Name, State: hold.State, VerifiedAt: timePtr(hold.VerifiedAt), Label: h.Labels,
+		Uptime: h.Presence.Uptime(), Until: timePtr(h.Until), Draining: h.Draining || h.Leaving, Error: hold.Error,
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if out.Label == nil {
+		out.Label = map[string]string{}
 	}
-	if err != nil {
-		return a.failHolding(ctx, p, pl, id, err)
-	}
-	return nil
-}
-
-// failHolding writes down why a host does not count.
-func (a *Author) failHolding(ctx context.Context, p *publication, pl *placement, id peer.ID, why error) error {
-	st := Failed
-	if errors.Is(why, replicate.ErrUnavailable) {
-		st = Unreachable
-	}
-	a.Log.Warn("host does not count", "host", pl.hosts[id].Name, "site", p.req.Alias, "err", why)
-	return a.setHolding(ctx, p, pl, id, func(h *state.Holding) { h.State, h.Error = st, why.Error() })
-}
-
-// setHolding changes what is known of one host and writes it down.
-func (a *Author) setHolding(ctx context.Context, p *publication, pl *placement, id peer.ID, change func(*state.Holding)) error {
-	pl.mu.Lock()
-	before := *pl.holdings[id]
-	change(pl.holdings[id])
-	row := *pl.holdings[id]
-	pl.mu.Unlock()
-	if row.State != before.State || row.Error != before.Error {
-		ev := Event{Step: "place", Host: pl.hosts[id].Name, Message: row.State}
-		if row.Error != "" {
-			ev.Message += ": " + row.Error
-		}
-		p.report(ev)
-	}
-	return a.State.PutHolding(ctx, row)
-}
-
-// bring pins the root at the host, as an ordinary pin beside the one that
-// follows the name, and waits until the host has pulled it.
-func (a *Author) bring(ctx context.Context, p *publication, pl *placement, host state.Host) error {
-	if err := a.setHolding(ctx, p, pl, host.ID, func(h *state.Holding) { h.State, h.Error = Queued, "" }); err != nil {
-		return err
-	}
-	if err := a.dial(ctx, host); err != nil {
-		return err
-	}
-	client := a.pins(host)
-	pin, err := a.temporaryPin(ctx, p, client)
-	if err != nil {
-		return err
-	}
-	err = a.setHolding(ctx, p, pl, host.ID, func(h *state.Holding) { h.State, h.TempPin = Fetching, pin.RequestID })
-	if err != nil {
-		return err
-	}
-	got, err := client.Wait(ctx, pin.RequestID, pinPoll, func(s replicate.PinStatus) {
-		done, _ := strconv.ParseInt(s.Info["bytes_done"], 10, 64)
-		p.report(Event{Step: "fetch", Host: host.Name, Done: done, Total: p.built.DAG.Bytes, Message: s.Info["last_error"]})
-	})
-	if err != nil {
-		return err
-	}
-	if got.Status != replicate.Pinned {
-		return fmt.Errorf("the host could not fetch it: %s", got.Info["last_error"])
-	}
-	return nil
-}
-
-// dial opens the connection over which the host will fetch, so that it need
-// not be able to reach us.
-func (a *Author) dial(ctx context.Context, host state.Host) error {
-	ctx, cancel := context.WithTimeout(ctx, dialDeadline)
-	defer cancel()
-	ai, err := addrInfo(host)
-	if err != nil {
-		return err
-	}
-	if err := a.Network.Connect(ctx, []peer.AddrInfo{ai}); err != nil {
-		return fmt.Errorf("%w: %v", replicate.ErrUnavailable, err)
-	}
-	return nil
-}
-
-// audit has the host prove that it holds every byte under the root.
-func (a *Author) audit(ctx context.Context, p *publication, pl *placement, host state.Host) error {
-	ctx, cancel := context.WithTimeout(ctx, auditDeadline)
-	defer cancel()
-	p.report(Event{Step: "prove", Host: host.Name, Message: "is asked to prove every byte"})
-	res, err := a.Auditor.Audit(ctx, host.ID, p.name, []cid.Cid{p.built.Root})
-	if err != nil {
-		return err
-	}
-	at := res.At
-	switch res.Verdict {
-	case replicate.Busy: // it has proved the same so often that it wants a pause: that says nothing against it
-		if at, err = a.lastProof(ctx, p.name, host.ID, p.built.Root); err != nil {
-			return err
-		}
-		if a.Now().Sub(at) > proofStands {
-			return fmt.Errorf("audit: it wants to be asked again at %s", res.Until.UTC().Format(time.RFC3339))
-		}
-	default:
-		if err := a.State.AddEvidence(ctx, evidence(res)); err != nil {
-			return err
-		}
-		if res.Verdict != replicate.Proved {
-			return fmt.Errorf("audit: %s: %s", res.Verdict, res.Detail)
-		}
-	}
-	return a.setHolding(ctx, p, pl, host.ID, func(h *state.Holding) {
-		h.State, h.Error, h.Root, h.VerifiedAt = Proved, "", p.built.Root, at
-	})
-}
-
-// proofStands is for how long a proof of ours counts where a host has no time for another one: it may make us wait an hour.
-const proofStands = 70 * time.Minute
-
-// lastProof is when a host last proved to us that it holds all of a root, for this site; zero for never, and where the last
-// thing that we saw of it was no proof.
-func (a *Author) lastProof(ctx context.Context, site naming.Name, host peer.ID, root cid.Cid) (time.Time, error) {
-	seen, err := a.State.LastEvidence(ctx, site, state.EvidenceAudit)
-	if err != nil {
-		return time.Time{}, err
-	}
-	for _, e := range seen {
-		if e.Host == host && e.OK && e.Root.Equals(root) {
-			return e.At, nil
-		}
-	}
-	return time.Time{}, nil
-}
-
-func evidence(r replicate.AuditResult) state.Evidence {
-	e := state.Evidence{
-		Kind: "audit", Site: r.Site, Host: r.Prover, At: r.At, OK: r.Verdict == replicate.Proved,
-		Verdict: string(r.Verdict), Detail: r.Detail,
-	}
-	if len(r.Roots) > 0 {
-		e.Root = r.Roots[0]
-	}
-	if r.Verdict == replicate.Wrong {
-		// With its challenge anybody can check it (replicate.CheckProof): worth keeping.
-		e.Signed = append(binary.AppendUvarint(nil, uint64(len(r.Challenge))), r.Challenge...)
-		e.Signed = append(e.Signed, r.Answer...)
-	}
-	return e
+	return out
 }

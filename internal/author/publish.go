@@ -24,9 +24,19 @@ type PublishRequest struct {
 	// Root is, in place of Dir, the CID of a folder that is here or at the site's holders already.
 	Root  string `json:"root,omitempty"`
 	Alias string `json:"site"` // the key's alias; the key is made if there is none
+	// What is wanted of the copies. Each is remembered for the site: see Wants for what leaves it as it was, and what undoes it.
+	//
 	// Copies is how many hosts must prove that they hold everything before the
-	// name moves. Nil: DefaultCopies, or as many as there are hosts.
-	Copies *int `json:"copies,omitempty"`
+	// name moves. Nil, and never said: DefaultCopies, or as many as there are hosts.
+	Copies       *int          `json:"copies,omitempty"`
+	MaxCopies    int           `json:"max_copies,omitempty"`    // the most that the availability may ask for; 0: replicate.DefaultMost
+	Availability *int          `json:"availability,omitempty"`  // target in millionths; nil: DefaultAvailability, 0: none
+	Regions      []string      `json:"regions,omitempty"`       // that may hold it; nil: any
+	BytesPerDay  int64         `json:"bytes_per_day,omitempty"` // that may move beyond what Copies needs; 0: any
+	Keep         int           `json:"keep,omitempty"`          // releases kept by holders; 0: DefaultKeep
+	Lifetime     time.Duration `json:"lifetime,omitempty"`      // 0: naming.DefaultLifetime
+	// Default is what counts where nothing was asked, now or before: the configuration.
+	Default Wants `json:"default,omitzero"`
 	// Alone lets a publish without any host go on (up).
 	Alone   bool   `json:"alone,omitempty"`
 	Message string `json:"message,omitempty"`
@@ -44,9 +54,7 @@ type PublishRequest struct {
 	NoCache  bool               `json:"no_cache,omitempty"` // read every file, also those that seem unchanged
 	InPlace  bool               `json:"in_place,omitempty"` // leave content in the files instead of copying it
 	Symlinks merkle.SymlinkMode `json:"symlinks,omitempty"`
-	Lifetime time.Duration      `json:"lifetime,omitempty"` // 0: naming.DefaultLifetime
-	TTL      time.Duration      `json:"ttl,omitempty"`      // 0: naming.DefaultTTL
-	Keep     int                `json:"keep,omitempty"`     // releases kept by holders; 0: DefaultKeep
+	TTL      time.Duration      `json:"ttl,omitempty"` // 0: naming.DefaultTTL
 	// Grace is how long the root before stays at holders, and at gateways for pages that are open; nil: DefaultGrace.
 	Grace *time.Duration `json:"grace,omitempty"`
 	// NoGrace takes back what was published before at once: holders keep this release only.
@@ -76,7 +84,12 @@ type Published struct {
 	Hosts      []HostState `json:"hosts"`
 	Live       bool        `json:"live"`
 	SafeUntil  *time.Time  `json:"safe_until"`
-	Warnings   []string    `json:"warnings,omitempty"`
+	Copies     int         `json:"copies"` // planned, of which all but the fewest wanted may still be on their way
+	// Availability is an estimate, in billionths; 0: nobody but this machine holds it. Target is what was wanted, in millionths.
+	Availability int64    `json:"availability"`
+	Target       int      `json:"target"`
+	Warnings     []string `json:"warnings,omitempty"`
+	Notes        []string `json:"notes,omitempty"` // what is less than wanted, and harms nobody
 	// Preflight is what would surprise the site's readers; nil where nothing was published.
 	Preflight *preflight.Report `json:"preflight,omitempty"`
 	// Of a publish with OnlyChanged:
@@ -92,14 +105,16 @@ type publication struct {
 	best    naming.Record // what the new record follows; zero for a first release
 	session blockstore.Session
 
-	built   merkle.Built
-	release merkle.Release
-	relCID  cid.Cid
-	copies  int
-	placed  *placement
-	policy  cid.Cid
-	record  naming.Record
-	told    map[peer.ID]bool // hosts that have taken the record
+	built      merkle.Built
+	release    merkle.Release
+	relCID     cid.Cid
+	wants      Wants // as they count
+	remembered Wants // as they are written down
+	copies     int   // the fewest holders that have to prove themselves
+	placed     *placement
+	policy     cid.Cid
+	record     naming.Record
+	told       map[peer.ID]bool // hosts that have taken the record
 
 	restates bool   // the record says anew where the name leads, without a new release
 	shows    uint64 // the number of the release that it is to show then; 0: the newest
@@ -107,6 +122,7 @@ type publication struct {
 	changed  int64 // files, 0: not known
 	findings preflight.Report
 	warnings []string
+	notes    []string
 	report   func(Event)
 }
 
@@ -136,6 +152,9 @@ func (a *Author) Publish(ctx context.Context, req PublishRequest, report func(Ev
 	if err := checkTerms(req); err != nil {
 		return Published{}, err
 	}
+	if err := checkWants(req.asked()); err != nil {
+		return Published{}, err
+	}
 	if err := a.countCopies(ctx, p); err != nil {
 		return Published{}, err
 	}
@@ -154,7 +173,7 @@ func (a *Author) Publish(ctx context.Context, req PublishRequest, report func(Ev
 	defer p.session.Close()
 
 	steps := []func(context.Context, *publication) error{
-		a.build, a.compare, a.preflight, a.guard, a.makeRelease, a.place, a.sign, a.announce, a.follow, a.look, a.askAgain,
+		a.build, a.compare, a.preflight, a.guard, a.makeRelease, a.place, a.sign, a.announce, a.follow, a.look, a.askAgain, a.pinElsewhere,
 	}
 	for _, step := range steps {
 		err := step(ctx, p)
@@ -192,10 +211,8 @@ func (a *Author) checkFolder(req PublishRequest) error {
 // checkTerms refuses what no record and no policy can say.
 func checkTerms(req PublishRequest) error {
 	switch {
-	case req.Lifetime < 0 || req.TTL < 0:
+	case req.TTL < 0:
 		return usagef("a lifetime and a TTL must be more than nothing")
-	case req.Keep < 0 || req.Keep > replicate.MaxKeep:
-		return usagef("holders keep 1 to %d releases, not %d", replicate.MaxKeep, req.Keep)
 	case req.Grace != nil && (*req.Grace < 0 || *req.Grace > replicate.MaxGrace || *req.Grace%time.Second != 0):
 		return usagef("the grace must be whole seconds, at most a year")
 	}
@@ -230,49 +247,6 @@ func (a *Author) neverPublished(ctx context.Context, alias string) error {
 		return err
 	}
 	return fmt.Errorf("%w: that of %s, %s, was removed from this machine; bring it back with `holdfast key restore`, or publish under another alias", naming.ErrNoKey, alias, site.Name)
-}
-
-// countCopies settles how many copies are wanted before anything is built, so
-// that a publish that can't succeed fails at once.
-func (a *Author) countCopies(ctx context.Context, p *publication) error {
-	hosts, err := a.State.Hosts(ctx)
-	if err != nil {
-		return err
-	}
-	switch {
-	case p.req.Copies != nil:
-		p.copies = *p.req.Copies
-		if p.copies < 0 || p.copies > replicate.MaxRoster {
-			return usagef("--copies must be 0 to %d", replicate.MaxRoster)
-		}
-		if p.copies > len(hosts) {
-			return &ShortError{Want: p.copies, Err: fmt.Errorf("%s; add more with `holdfast host add`", knownHosts(len(hosts)))}
-		}
-	case len(hosts) == 0 && !p.req.Alone:
-		return &ShortError{Want: DefaultCopies, Err: errors.New("no host is known: add one with `holdfast host add URL --token T`, or publish with --copies 0 to keep the site on this machine only")}
-	default:
-		p.copies = min(DefaultCopies, len(hosts))
-		if p.copies < DefaultCopies && len(hosts) > 0 {
-			p.warn("%d copies instead of %d: %s", p.copies, DefaultCopies, knownHosts(len(hosts)))
-		}
-	}
-	if p.copies > 0 && a.Network == nil {
-		return fmt.Errorf("%w: the network is offline; publish with --copies 0 to keep the site on this machine only", ErrUnreachable)
-	}
-	if p.copies == 0 {
-		p.warn("nobody else holds this site: it is online only while this machine serves it")
-		if p.req.InPlace {
-			p.warn("its content is nowhere but in your files: changing one breaks the page until the next publish")
-		}
-	}
-	return nil
-}
-
-func knownHosts(n int) string {
-	if n == 1 {
-		return "1 host is known"
-	}
-	return fmt.Sprintf("%d hosts are known", n)
 }
 
 // build is step 1: the DAG.

@@ -103,7 +103,23 @@ func (a *Author) openRestated(ctx context.Context, req RestateRequest, report fu
 		turn()
 		return nil, nil, err
 	}
+	if err := a.wantsOf(ctx, p); err != nil {
+		p.session.Close()
+		turn()
+		return nil, nil, err
+	}
 	return p, func() { p.session.Close(); turn() }, nil
+}
+
+// wantsOf lets what is wanted of a published site count, for the new record's life too unless another is asked for.
+func (a *Author) wantsOf(ctx context.Context, p *publication) error {
+	site, err := a.State.SiteByName(ctx, p.name)
+	if err != nil && !errors.Is(err, state.ErrNotFound) {
+		return err
+	}
+	p.remembered = site.Wants
+	p.wants = over(Wants{Lifetime: p.req.Lifetime}, site.Wants)
+	return nil
 }
 
 // renewPolicy lets a policy expire with the record that names it.
@@ -115,8 +131,7 @@ func (a *Author) renewPolicy(ctx context.Context, p *publication, c cid.Cid, exp
 	if err != nil {
 		return c, fmt.Errorf("the policy of %s can't be read; a publish writes a new one: %w", p.req.Alias, err)
 	}
-	pol.Expires = expires
-	return a.putPolicy(ctx, p, pol)
+	return a.putPolicy(ctx, p, lastingPolicy(pol, pol, a.Now(), expires))
 }
 
 // handOut writes a signed record down, and hands it to the hosts and to routing.

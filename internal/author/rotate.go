@@ -224,7 +224,7 @@ func (a *Author) pinUnder(ctx context.Context, p, q *publication) error {
 	if err != nil {
 		return err
 	}
-	q.req.Keep = a.keepOf(ctx, naming.Governing(chain))
+	q.wants.Keep = a.keepOf(ctx, naming.Governing(chain))
 	if !q.built.Root.Defined() {
 		q.built.Root = root
 	}
@@ -238,6 +238,9 @@ func (a *Author) pinUnder(ctx context.Context, p, q *publication) error {
 	}
 	pinned := make(map[peer.ID]bool)
 	for _, h := range hosts {
+		if proved[h.ID].NamePin == "" { // a standby: the next publish or apply has it stand by for the new name
+			continue
+		}
 		if err := a.dial(ctx, h); err != nil {
 			q.warn("%s can't be reached, and doesn't follow the new name yet: %v", h.Name, err)
 			continue

@@ -3,12 +3,14 @@ package author
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 
+	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/internal/state"
 	"github.com/holdfast-sites/holdfast/naming"
 	"github.com/holdfast-sites/holdfast/replicate"
@@ -65,21 +67,13 @@ func (a *Author) sign(ctx context.Context, p *publication) error {
 	return nil
 }
 
-func (p *publication) lifetime() time.Duration {
-	if p.req.Lifetime > 0 {
-		return p.req.Lifetime
-	}
-	return naming.DefaultLifetime
-}
+func (p *publication) lifetime() time.Duration { return lifetimeOf(p.wants) }
 
 func (p *publication) keep() int {
-	switch {
-	case p.req.NoGrace:
+	if p.req.NoGrace {
 		return 1
-	case p.req.Keep > 0:
-		return p.req.Keep
 	}
-	return DefaultKeep
+	return keepOrDefault(p.wants)
 }
 
 func (p *publication) grace() time.Duration {
@@ -94,22 +88,97 @@ func (p *publication) grace() time.Duration {
 
 // writePolicy puts holders and standbys, in the plan's order, into the roster.
 func (a *Author) writePolicy(ctx context.Context, p *publication, expires time.Time) error {
-	pol := replicate.Policy{Copies: p.copies, Availability: DefaultAvailability, Keep: p.keep(), Grace: p.grace(), Expires: expires}
-	if p.relCID.Equals(releaseOf(p.best)) && p.best.Policy().Defined() { // the same release once more: what it has taken back stays so
-		if before, err := replicate.ReadPolicy(ctx, a.blocks(), p.best.Policy()); err == nil {
-			pol.Grace = min(pol.Grace, before.Grace)
-		}
+	pol := replicate.Policy{Copies: len(p.placed.order), Availability: target(p.wants), Keep: p.keep(), Grace: p.grace()}
+	before, err := a.policyOf(ctx, p.best)
+	if err == nil && p.relCID.Equals(releaseOf(p.best)) { // the same release once more: what it has taken back stays so
+		pol.Grace = min(pol.Grace, before.Grace)
 	}
-	for _, id := range append(append([]peer.ID{}, p.placed.order...), p.placed.standby...) {
-		if len(pol.Roster) == replicate.MaxRoster {
+	p.placed.order, p.placed.standby = asBefore(p.placed.order, p.placed.standby, before)
+	pol.Roster = p.placed.roster()
+	p.policy, err = a.putPolicy(ctx, p, lastingPolicy(pol, before, a.Now(), expires))
+	return err
+}
+
+// roster is the holders and standbys as a policy has them.
+func (pl *placement) roster() (out []replicate.Member) {
+	for _, id := range append(slices.Clone(pl.order), pl.standby...) {
+		if len(out) == replicate.MaxRoster {
 			break
 		}
-		h := p.placed.hosts[id]
-		pol.Roster = append(pol.Roster, replicate.Member{ID: id, Addrs: bareAddrs(h.Addrs), URL: h.URL, Labels: h.Labels})
+		h := pl.hosts[id]
+		out = append(out, replicate.Member{ID: id, Addrs: bareAddrs(h.Addrs), URL: h.URL, Labels: h.Labels})
 	}
-	var err error
-	p.policy, err = a.putPolicy(ctx, p, pol)
-	return err
+	return out
+}
+
+// policyOf reads the policy that a record names: as it was kept here, or else from wherever its block is within 5 s.
+func (a *Author) policyOf(ctx context.Context, r naming.Record) (replicate.Policy, error) {
+	if r.IsZero() || !r.Policy().Defined() {
+		return replicate.Policy{}, naming.ErrNotFound
+	}
+	if kept, err := a.State.Policy(ctx, r.Policy()); err == nil {
+		if b, err := blockstore.CheckBlock(r.Policy(), kept); err == nil {
+			return replicate.DecodePolicy(b)
+		}
+	}
+	if a.Store == nil && a.Network == nil {
+		return replicate.Policy{}, naming.ErrNotFound
+	}
+	qctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	b, err := a.blocks().Get(qctx, r.Policy())
+	if err != nil {
+		return replicate.Policy{}, err
+	}
+	pol, err := replicate.DecodePolicy(b)
+	if err == nil {
+		err = a.State.PutPolicy(ctx, b.Cid(), a.Now(), b.RawData())
+	}
+	return pol, err
+}
+
+// policySlack is the part of its life by which a policy outlives the record that it came with. So the records of
+// about a month name the same policy, where nothing else of it changes: one block less for every host to fetch.
+const policySlack = 12
+
+// lastSecond is of the year 9999, which is as far as a policy can tell.
+const lastSecond = 253402300799
+
+// lastingPolicy sets when a policy expires: not before the record that names it. Where only that would change, the
+// policy before stays as it is while it lasts long enough.
+func lastingPolicy(pol, before replicate.Policy, now, expires time.Time) replicate.Policy {
+	expires = expires.Truncate(time.Second).Add(time.Second) // a policy has whole seconds
+	same := pol
+	same.Expires = before.Expires
+	if !before.Expires.Before(expires) && samePolicy(same, before) {
+		return before
+	}
+	pol.Expires = expires
+	if life := expires.Sub(now); life > 0 {
+		pol.Expires = expires.Add((life / policySlack).Truncate(time.Second))
+	}
+	if last := time.Unix(lastSecond, 0).UTC(); pol.Expires.After(last) {
+		pol.Expires = last
+	}
+	return pol
+}
+
+// samePolicy tells whether two policies say the same, in whatever order a host tells its addresses.
+func samePolicy(a, b replicate.Policy) bool {
+	x, err := replicate.EncodePolicy(sortedAddrs(a))
+	if err != nil {
+		return false
+	}
+	y, err := replicate.EncodePolicy(sortedAddrs(b))
+	return err == nil && x.Cid().Equals(y.Cid())
+}
+
+func sortedAddrs(p replicate.Policy) replicate.Policy {
+	p.Roster = slices.Clone(p.Roster)
+	for i, m := range p.Roster {
+		p.Roster[i].Addrs = slices.Sorted(slices.Values(m.Addrs))
+	}
+	return p
 }
 
 // putPolicy keeps a policy here.
@@ -119,6 +188,9 @@ func (a *Author) putPolicy(ctx context.Context, p *publication, pol replicate.Po
 		return cid.Undef, err
 	}
 	if _, err := p.session.Put(ctx, block); err != nil {
+		return cid.Undef, err
+	}
+	if err := a.State.PutPolicy(ctx, block.Cid(), a.Now(), block.RawData()); err != nil {
 		return cid.Undef, err
 	}
 	return block.Cid(), a.keepBlock(ctx, p, block.Cid())
@@ -158,7 +230,8 @@ func (a *Author) writeDown(ctx context.Context, p *publication, rec naming.Recor
 	return a.State.PutPublished(ctx, state.Site{
 		Name: p.name, Alias: p.req.Alias, Root: p.built.Root, Release: p.relCID, Policy: p.policy,
 		Number: p.release.Number, Sequence: rec.Sequence(), Files: p.built.Files, Bytes: p.built.Bytes,
-		Copies: p.copies, PublishedAt: a.Now(), ValidUntil: rec.ValidUntil(), Dir: p.req.Dir,
+		Copies: len(p.placed.order), PublishedAt: a.Now(), ValidUntil: rec.ValidUntil(), Dir: p.req.Dir,
+		DAGBytes: p.built.DAG.Bytes, Wants: p.remembered,
 	}, state.ReleaseRow{
 		Site: p.name, Number: p.release.Number, CID: p.relCID, Root: p.built.Root, Sequence: rec.Sequence(),
 		Time: p.release.Time, Message: p.release.Message, Files: p.built.Files, Bytes: p.built.Bytes,
