@@ -53,7 +53,7 @@ func (e *env) app() *cli.App {
 	}
 	app.Commands = []*cli.Command{
 		e.demoCommand(), e.upCommand(), e.publishCommand(), e.buildCommand(), e.serveCommand(),
-		e.statusCommand(), e.sitesCommand(), e.historyCommand(), e.diffCommand(), e.rollbackCommand(),
+		e.statusCommand(), e.sitesCommand(), e.historyCommand(), e.diffCommand(), e.rollbackCommand(), e.planCommand(), e.applyCommand(),
 		e.getCommand(), e.catCommand(), e.importCommand(), e.exportCommand(),
 		e.nameCommand(), e.followCommand(), e.domainCommand(), e.keyCommand(), e.hostCommand(), e.operatorCommand(), e.tokenCommand(),
 		e.gcCommand(), e.verifyCommand(),

@@ -164,7 +164,7 @@ func TestPublishOnThisMachineOnly(t *testing.T) {
 	args := offline("publish", dir, "--copies", "0", "-m", "first light")
 	v := u.json(args...)
 	hasExactly(t, "publish", v, "alias", "name", "root", "release", "number", "sequence", "files", "bytes", "added_bytes", "preflight",
-		"urls", "hosts", "live", "safe_until", "warnings")
+		"urls", "hosts", "live", "safe_until", "warnings", "copies", "availability", "target")
 	if v["alias"] != "my-blog" || v["number"] != 1.0 || v["live"] != false || v["safe_until"] != nil || len(v["hosts"].([]any)) != 0 {
 		t.Errorf("%v", v)
 	}
@@ -180,7 +180,8 @@ func TestPublishOnThisMachineOnly(t *testing.T) {
 		t.Fatalf("%v", status)
 	}
 	hasExactly(t, "status", status[0], "alias", "name", "root", "release", "number", "sequence", "files", "bytes", "copies",
-		"published", "valid_until", "safe_until", "live", "url", "hosts", "name_life")
+		"published", "valid_until", "safe_until", "live", "url", "hosts", "name_life",
+		"min_copies", "proved", "availability", "target", "standbys", "failures", "repairing", "asked_at")
 	one := u.json("status", "my-blog")["sites"].([]any)[0].(map[string]any)
 	if one["root"] != v["root"] || one["sequence"].(float64) <= v["sequence"].(float64) || one["safe_until"] != nil {
 		t.Errorf("%v", one)

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,9 +21,9 @@ import (
 
 func (e *env) demoCommand() *cli.Command {
 	return &cli.Command{
-		Name: "demo", Usage: "watch a site outlive its author's machine: real processes, on this machine only", ArgsUsage: "[DIR]",
-		Description: "Runs an author, four hosts and a gateway with throw-away homes, publishes DIR (or a sample), ends the author,\n" +
-			"kills a host, and reads the site through the gateway.",
+		Name: "demo", Usage: "watch a site outlive its author and its hosts: real processes, on this machine only", ArgsUsage: "[DIR]",
+		Description: "Runs an author, five hosts and a gateway with throw-away homes, publishes DIR (or a sample) with three copies,\n" +
+			"ends the author, kills the hosts that hold the site while the others take over, and reads it through the gateway.",
 		Flags:  []cli.Flag{&cli.BoolFlag{Name: "once", Usage: "end after the last check, with an error if one failed"}},
 		Action: func(c *cli.Context) error { return e.runDemo(c.Context, c) },
 	}
@@ -34,6 +36,7 @@ type demo struct {
 	exe    string
 	site   string // the folder that is published
 	hosts  []*process
+	tokens map[*process]string // the author's at each host
 	gate   *process
 	all    []*process
 	began  time.Time
@@ -46,13 +49,16 @@ type check struct {
 	Detail string `json:"detail"`
 }
 
-const demoHosts = 4
+// demoHosts are those that hold the site, and as many standbys as are needed one after the other.
+var demoHosts = []string{"alice", "bob", "carol", "dave", "erin"}
+
+const demoCopies = 3
 
 func (e *env) runDemo(ctx context.Context, c *cli.Context) (err error) {
 	if c.NArg() > 1 {
 		return usage("demo takes one folder, or none for the sample")
 	}
-	d := &demo{e: e, began: time.Now()}
+	d := &demo{e: e, began: time.Now(), tokens: make(map[*process]string)}
 	if d.exe, err = os.Executable(); err != nil {
 		return err
 	}
@@ -106,14 +112,14 @@ func (d *demo) chooseSite(dir string) (err error) {
 
 // story is the demonstration, told in order.
 func (d *demo) story(ctx context.Context) (url string, err error) {
-	d.step("Four hosts and a gateway start, each a process with a home of its own.")
+	d.step("Five hosts and a gateway start, each a process with a home of its own.")
 	if err := d.startHosts(ctx); err != nil {
 		return "", err
 	}
 	if err := d.startGateway(ctx); err != nil {
 		return "", err
 	}
-	d.step("An author, who knows the hosts by URL and token, publishes %s.", d.site)
+	d.step("An author, who knows the hosts by URL and token, publishes %s: %d copies, the other hosts stand by.", d.site, demoCopies)
 	pub, err := d.publish(ctx)
 	if err != nil {
 		return "", err
@@ -125,17 +131,16 @@ func (d *demo) story(ctx context.Context) (url string, err error) {
 			d.say("%s proved that it holds every byte (%s)", h.Name, h.VerifiedAt.Format(time.RFC3339))
 		}
 	}
-	d.check("copies proved before the name moved", proved >= 3, "%d copies of %s, %d files", proved, size(pub.Bytes), pub.Files)
+	d.check("copies proved before the name moved", proved >= demoCopies, "%d copies of %s, %d files", proved, size(pub.Bytes), pub.Files)
 	d.check("live, seen from outside", pub.Live, "under a throw-away identity that knows the hosts only %s", strings.Join(pub.Warnings, "; "))
 
 	d.step("The author's process has ended. Its home is deleted.")
 	if err := os.RemoveAll(d.home("author")); err != nil {
 		return "", err
 	}
-	d.step("A host that holds the site is killed (SIGKILL).")
-	victim := d.holder(pub)
-	victim.kill()
-	d.say("%s is gone", victim.name)
+	if err := d.repairs(ctx, pub); err != nil {
+		return "", err
+	}
 
 	d.step("The gateway, which never saw this site, is asked for every page.")
 	r := reader{addr: d.gate.ready.Gateway, name: pub.Name}
@@ -155,10 +160,27 @@ func errText(err error) string {
 
 func (d *demo) home(name string) string { return filepath.Join(d.dir, name) }
 
+// demoRepair makes seconds of a host's days.
+const demoRepair = `[repair]
+call = "500ms"
+grace = "1s"
+delta = "2s"
+call_timeout = "1s"
+jitter = "200ms"
+fast = "3s"
+patience_min = "2s"
+patience_max = "2s"
+audit_every = "2s"
+audit_interval = "50ms"
+`
+
 // startHosts starts the hosts one after another: each knows those before it.
 func (d *demo) startHosts(ctx context.Context) error {
 	var peers []string
-	for _, name := range []string{"alice", "bob", "carol", "dave"}[:demoHosts] {
+	for _, name := range demoHosts {
+		if err := d.configure(name, demoRepair); err != nil {
+			return err
+		}
 		args := []string{"serve", "--host", "--name", name, "--pins", "127.0.0.1:0", "--p2p", "/ip4/127.0.0.1/tcp/0", "--allow-private"}
 		for _, p := range peers {
 			args = append(args, "--peer", p)
@@ -196,25 +218,25 @@ func (d *demo) publish(ctx context.Context) (author.Published, error) {
 		if err := d.run(ctx, h.name, &tok, "", "token", "create", "the author"); err != nil {
 			return pub, err
 		}
+		d.tokens[h] = tok.Token
 		if err := d.run(ctx, "author", nil, tok.Token, "host", "add", h.ready.Pins, "--token", "-", "--label", "operator="+h.name); err != nil {
 			return pub, err
 		}
 	}
 	d.e.tell("")
-	err := d.run(ctx, "author", &pub, "", "publish", d.site, "--progress", "--site", "demo", "--p2p", "/ip4/127.0.0.1/tcp/0", "-m", "demonstration")
+	err := d.run(ctx, "author", &pub, "", "publish", d.site, "--progress", "--site", "demo", "--p2p", "/ip4/127.0.0.1/tcp/0", "-m", "demonstration",
+		"--copies", strconv.Itoa(demoCopies), "--availability", "none")
 	return pub, err
 }
 
-// holder is the process of a host that proved a copy.
-func (d *demo) holder(pub author.Published) *process {
+// holders are the processes of the hosts that proved a copy.
+func (d *demo) holders(pub author.Published) (out []*process) {
 	for _, h := range d.hosts {
-		for _, s := range pub.Hosts {
-			if s.ID == h.ready.Peer && s.State == author.Proved {
-				return h
-			}
+		if slices.ContainsFunc(pub.Hosts, func(s author.HostState) bool { return s.ID == h.ready.Peer && s.State == author.Proved }) {
+			out = append(out, h)
 		}
 	}
-	return d.hosts[0]
+	return out
 }
 
 func (d *demo) step(format string, args ...any) {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +39,14 @@ func (d *demo) command(ctx context.Context, name string, args ...string) *exec.C
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 5 * time.Second
 	return cmd
+}
+
+// configure makes a node's home, with a config.toml.
+func (d *demo) configure(name, toml string) error {
+	if err := os.MkdirAll(d.home(name), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(d.home(name), "config.toml"), []byte(toml), 0o600)
 }
 
 // start runs a node until it says that it is ready.
@@ -100,6 +109,15 @@ func (d *demo) run(ctx context.Context, name string, into any, secret string, ar
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.done
+}
+
+func (p *process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // end stops what still runs, and deletes the homes.

@@ -137,6 +137,9 @@ func overlay(c *cli.Context, cfg *node.Config) {
 	text("network", &cfg.Network)
 	texts("peer", &cfg.Peers)
 	texts("p2p", &cfg.P2P.Listen)
+	if !serves(c) {
+		return // `host add` and `domain check` have a --gateway and a --name of their own
+	}
 	text("gateway", &cfg.Gateway.Listen)
 	text("pins", &cfg.Pins.Listen)
 	text("name", &cfg.Pins.Name)
@@ -147,6 +150,9 @@ func overlay(c *cli.Context, cfg *node.Config) {
 		cfg.P2P.AllowPrivate = c.Bool("allow-private")
 	}
 }
+
+// serves tells whether the command runs a node of its own.
+func serves(c *cli.Context) bool { return c.Command.Name == "serve" || c.Command.Name == "up" }
 
 // caller is a node to ask: the running one, or one opened for this command.
 type caller struct {

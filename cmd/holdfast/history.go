@@ -19,17 +19,24 @@ func (e *env) historyCommand() *cli.Command {
 			"Example: holdfast history blog --limit 10",
 		Flags: append(networkFlags(),
 			&cli.IntFlag{Name: "limit", Usage: "how many", Value: 100},
+			&cli.BoolFlag{Name: "events", Usage: "what happened to its copies instead: by what this machine saw, and by what the hosts say"},
 			&cli.BoolFlag{Name: "verify", Usage: "check the whole chain, block by block, from the signed record to the first release"}),
 		Action: func(c *cli.Context) error {
 			if err := exactly(c, "SITE"); err != nil {
 				return err
 			}
 			req := author.HistoryRequest{Site: c.Args().First(), Limit: c.Int("limit")}
+			if c.Bool("verify") && c.Bool("events") {
+				return usage("--verify and --events show different things: one of them")
+			}
 			if c.Bool("verify") {
 				return ask(c.Context, e, c, node.Connected, "history verify", req, e.showVerifiedHistory)
 			}
 			if req.Limit < 1 {
 				return usage("--limit must be at least 1")
+			}
+			if c.Bool("events") {
+				return ask(c.Context, e, c, node.Connected, "history events", author.EventsRequest(req), e.showEvents)
 			}
 			return ask(c.Context, e, c, node.Connected, "history", req, e.showHistory)
 		},
@@ -96,4 +103,48 @@ func (e *env) showVerifiedHistory(v author.VerifiedHistory) {
 	for _, w := range v.Warnings {
 		e.say(e.err, "warning: %s\n", w)
 	}
+}
+
+// showEvents lists what happened, each line with who says so.
+func (e *env) showEvents(r author.SiteEvents) {
+	if len(r.Events) == 0 {
+		e.note("nothing is known to have happened")
+	}
+	for _, ev := range r.Events {
+		line := fmt.Sprintf("%s  %-12s %s", ev.At.Local().Format("2006-01-02 15:04"), ev.By, eventText(ev))
+		e.printf("%s\n", line)
+	}
+	e.showTellers(r.Reports)
+}
+
+// showTellers says how old the hosts' word is: in one line of all that told theirs at the same time.
+func (e *env) showTellers(reports []author.HostReport) {
+	var times []string
+	names := make(map[string][]string)
+	for _, h := range reports {
+		at := when(h.At)
+		if names[at] == nil {
+			times = append(times, at)
+		}
+		names[at] = append(names[at], h.Name)
+	}
+	for _, at := range times {
+		e.note(fmt.Sprintf("told by %s %s", listOf(names[at]), at))
+	}
+}
+
+// eventText says what an event is in words.
+func eventText(ev author.SiteEvent) string {
+	texts := map[string]string{
+		"published": "published WHAT", "proved": "HOST has proved its copy", "missed": "HOST failed to prove its copy: WHAT",
+		"unreachable": "HOST could not be reached", "rival": "two machines signed: WHAT", "took_over": "took over: WHAT", "let_go": "let go of its copy again: WHAT",
+		"absent": "HOST does not hold it, as it says itself", "convicted": "HOST is convicted: WHAT", "gone": "HOST is gone: silent for longer than usual",
+		"back": "HOST is back", "fetch_failed": "could not fetch it: WHAT", "declined": "declined to take over: WHAT",
+	}
+	text, known := texts[ev.Kind]
+	if !known {
+		text = oneLine(ev.Kind) + " HOST WHAT"
+	}
+	said := strings.NewReplacer("HOST", oneLine(ev.Host), "WHAT", oneLine(ev.Detail)).Replace(text)
+	return strings.TrimRight(strings.TrimSpace(said), ": ")
 }

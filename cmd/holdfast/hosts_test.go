@@ -122,6 +122,8 @@ func TestCommandsWorkThroughTheRunningNode(t *testing.T) {
 	}
 }
 
+var tokenFields = []string{"id", "label", "created", "used", "sites", "quota_bytes", "max_pin_bytes", "requests_per_minute", "expires", "expired"}
+
 func TestTokensAreShownOnceAndRevokedByIDOrLabel(t *testing.T) {
 	u := newUser(t)
 	v := u.json("token", "create", "anna")
@@ -131,13 +133,13 @@ func TestTokensAreShownOnceAndRevokedByIDOrLabel(t *testing.T) {
 	}
 	o := u.must("token", "list", "--json")
 	hasExactly(t, "token list", oneObject(t, o.out), "tokens")
-	hasExactly(t, "a token", oneObject(t, o.out)["tokens"].([]any)[0], "id", "label", "created")
+	hasExactly(t, "a token", oneObject(t, o.out)["tokens"].([]any)[0], tokenFields...)
 	if strings.Contains(o.out, v["token"].(string)) {
 		t.Error("the list shows the secret")
 	}
 	second := u.json("token", "create", "anna")
 	u.fails(2, "by its id", "token", "revoke", "anna")
-	hasExactly(t, "token revoke", u.json("token", "revoke", second["id"].(string)), "id", "label", "created")
+	hasExactly(t, "token revoke", u.json("token", "revoke", second["id"].(string)), tokenFields...)
 	u.must("token", "revoke", "anna")
 	if list := u.json("token", "list")["tokens"].([]any); len(list) != 0 {
 		t.Errorf("%v", list)
@@ -229,6 +231,8 @@ func TestHostsAreAddedByTokenOrInviteAndSecretsStaySecret(t *testing.T) {
 		{2, "does not begin with hfi1", []string{"host", "add", secrets[3], "--token", token}},
 		{2, "carries a password", []string{"host", "add", "http://anna:" + token + "@127.0.0.1:1", "--token", "t"}},
 		{5, "does not answer as a host", []string{"host", "add", web.URL, "--token", token}},
+		{5, "does not answer as a pinning service", []string{"host", "add", "http://127.0.0.1:1", "--token", token, "--pinning", "--gateway", "http://gateway.example"}},
+		{2, "base URL of a gateway", []string{"host", "add", host.Pins, "--token", token, "--pinning", "--gateway", "gateway.example:80"}},
 		{5, "does not answer as a host", []string{"host", "add", "http://127.0.0.1:1", "--token", token}},
 		{1, "token does not work", []string{"host", "add", host.Pins, "--token", secrets[2]}},
 	} {
@@ -317,7 +321,7 @@ func TestPublishAndReadThroughHosts(t *testing.T) {
 	}
 	v := author.json("publish", dir, "--p2p", loopback)
 	h := v["hosts"].([]any)[0]
-	hasExactly(t, "a host", h, "id", "name", "state", "verified_at")
+	hasExactly(t, "a host", h, "id", "name", "state", "verified_at", "label", "uptime", "bytes", "until")
 	if v["live"] != true || v["safe_until"] == nil || v["number"] != 1.0 {
 		t.Errorf("%v", v)
 	}

@@ -32,18 +32,15 @@ func siteFlags() []cli.Flag {
 
 // releaseFlags are for whatever makes a release: of a folder, or of what was published before.
 func releaseFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "what is new in this release"},
-		&cli.DurationFlag{Name: "lifetime", Usage: "how long the signed name lives without you", DefaultText: "one year"},
-		&cli.IntFlag{Name: "copies", Usage: "hosts that must prove their copy before the name moves; 0: none", DefaultText: "3, or as many as there are hosts"},
 		&cli.DurationFlag{Name: "ttl", Usage: "how long readers may use the name without asking again", DefaultText: "1m"},
-		&cli.IntFlag{Name: "keep", Usage: "releases that holders keep", DefaultText: "2"},
 		&cli.DurationFlag{Name: "grace", Usage: "how long the release before stays, for pages that are open in browsers", DefaultText: "24h"},
 		&cli.BoolFlag{Name: "no-grace", Usage: "take back at once what was published before: holders keep this release only"},
 		&cli.BoolFlag{Name: "rebase", Usage: "publish on top of the newest release, also where another machine made it"},
 		&cli.StringFlag{Name: "if-root", Usage: "publish only if the newest release anybody knows has this root"},
 		&cli.BoolFlag{Name: "force-offline", Usage: "publish though nobody can say what the newest release is"},
-	}
+	}, wantFlags()...)
 }
 
 func yesFlag() cli.Flag {
@@ -107,20 +104,15 @@ func (e *env) publishRequest(c *cli.Context, cfg node.PublishConfig) (author.Pub
 
 // releaseRequest reads releaseFlags.
 func releaseRequest(c *cli.Context, cfg node.PublishConfig) (author.PublishRequest, error) {
+	w, err := wants(c)
+	if err != nil {
+		return author.PublishRequest{}, err
+	}
 	req := author.PublishRequest{
 		Message: c.String("message"), IfRoot: c.String("if-root"), Rebase: c.Bool("rebase"), NoGrace: c.Bool("no-grace"),
-		ForceOffline: c.Bool("force-offline"),
-		Copies:       cfg.Copies, Keep: cfg.Keep, Lifetime: time.Duration(cfg.Lifetime), TTL: time.Duration(cfg.TTL),
-	}
-	if c.IsSet("copies") {
-		n := c.Int("copies")
-		req.Copies = &n
-	}
-	if c.IsSet("keep") {
-		req.Keep = c.Int("keep")
-	}
-	if c.IsSet("lifetime") {
-		req.Lifetime = c.Duration("lifetime")
+		ForceOffline: c.Bool("force-offline"), TTL: durationOf(cfg.TTL),
+		Copies: w.Copies, MaxCopies: w.MaxCopies, Availability: w.Availability, Regions: w.Regions, BytesPerDay: w.BytesPerDay,
+		Keep: w.Keep, Lifetime: w.Lifetime, Default: defaultWants(cfg),
 	}
 	if c.IsSet("ttl") {
 		req.TTL = c.Duration("ttl")
@@ -137,6 +129,8 @@ func releaseRequest(c *cli.Context, cfg node.PublishConfig) (author.PublishReque
 	}
 	return req, nil
 }
+
+func durationOf(d node.Duration) time.Duration { return time.Duration(d) }
 
 // symlinks is what the flag or else the config says.
 func symlinks(c *cli.Context, cfg node.PublishConfig) (merkle.SymlinkMode, error) {
@@ -221,6 +215,7 @@ func (e *env) showPublished(p author.Published) {
 	}
 	if len(p.Hosts) > 0 {
 		e.printf("  %s, safe until %s\n", live, when(p.SafeUntil))
+		e.printf("  %s\n", availabilityLine(p.Copies, p.Availability, p.Target))
 	}
 	e.printf("  name  %s\n  root  %s\n", p.Name, p.Root)
 	e.showHosts(p.Hosts)
@@ -230,6 +225,18 @@ func (e *env) showPublished(p author.Published) {
 	for _, w := range warnings(p) {
 		e.say(e.err, "warning: %s\n", w)
 	}
+	for _, n := range p.Notes {
+		e.note(n)
+	}
+}
+
+// availabilityLine is what so many copies are worth, and whether that is what was wanted.
+func availabilityLine(n int, availability int64, target int) string {
+	line := fmt.Sprintf("%s, about %s of the time (low estimate)", copies(n), percent(availability))
+	if target > 0 && availability < int64(target)*1000 {
+		line += fmt.Sprintf("; %s is wanted, and hosts count more the longer they were seen", millionths(target))
+	}
+	return line
 }
 
 // warnings is all that a person should know of a release, a line each.

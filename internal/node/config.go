@@ -38,13 +38,15 @@ type Config struct {
 	Peers   []string `toml:"peers"`   // multiaddrs ending in /p2p/ID, kept connected
 	Host    bool     `toml:"host"`    // keep sites for token holders
 
-	P2P     P2PConfig     `toml:"p2p"`
-	Gateway GatewayConfig `toml:"gateway"`
-	Pins    PinsConfig    `toml:"pins"`
-	Publish PublishConfig `toml:"publish"`
-	Store   StoreConfig   `toml:"store"`
+	P2P       P2PConfig       `toml:"p2p"`
+	Gateway   GatewayConfig   `toml:"gateway"`
+	Pins      PinsConfig      `toml:"pins"`
+	Admission AdmissionConfig `toml:"admission"`
+	Publish   PublishConfig   `toml:"publish"`
+	Store     StoreConfig     `toml:"store"`
 
 	Timeouts TimeoutsConfig `toml:"timeouts"`
+	Repair   RepairConfig   `toml:"repair"`
 	DNS      DNSConfig      `toml:"dns"`
 }
 
@@ -87,6 +89,18 @@ type PinsConfig struct {
 	URL         string `toml:"url"`           // how authors elsewhere reach it
 	Name        string `toml:"name"`          // how the host calls itself; default: the machine's name
 	MaxPinBytes int64  `toml:"max_pin_bytes"` // unique bytes a pin may take; default 10 GiB
+
+	Capacity      int64     `toml:"capacity"`        // bytes kept and reserved here, for anybody; 0: what the disk has, but for a reserve
+	IngressPerDay int64     `toml:"ingress_per_day"` // bytes fetched for pins in a UTC day; 0: no limit
+	EgressPerDay  int64     `toml:"egress_per_day"`  // bytes sent to peers and readers in a UTC day, before strangers have to wait; 0: no limit
+	Until         time.Time `toml:"until"`           // when the operator means to stop, for the host's description
+}
+
+// AdmissionConfig is the [admission] table: which pins a host takes.
+type AdmissionConfig struct {
+	Allow        []string `toml:"allow"`          // names; empty: any, and pins without one
+	MaxSiteBytes int64    `toml:"max_site_bytes"` // unique bytes under one root; 0: no limit
+	Denylist     string   `toml:"denylist"`       // a file of CIDs and names, one a line; read again when it changes
 }
 
 // PublishConfig is the [publish] table: defaults of the flags of the same names.

@@ -4,12 +4,12 @@ package node
 
 import "golang.org/x/sys/unix"
 
-// freeBytes is how much may still be written where the home is; 0 where it is
+// diskSpace is how much may still be written where the home is, and how large that disk is; zeros where it is
 // not known.
-func freeBytes(dir string) int64 {
+func diskSpace(dir string) (free, total int64) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
-		return 0
+		return 0, 0
 	}
-	return int64(st.Bavail) * int64(st.Bsize)
+	return int64(st.Bavail) * int64(st.Bsize), int64(st.Blocks) * int64(st.Bsize)
 }

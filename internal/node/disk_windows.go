@@ -4,16 +4,16 @@ package node
 
 import "golang.org/x/sys/windows"
 
-// freeBytes is how much may still be written where the home is; 0 where it is
+// diskSpace is how much may still be written where the home is, and how large that disk is; zeros where it is
 // not known.
-func freeBytes(dir string) int64 {
+func diskSpace(dir string) (free, total int64) {
 	p, err := windows.UTF16PtrFromString(dir)
 	if err != nil {
-		return 0
+		return 0, 0
 	}
-	var free uint64
-	if err := windows.GetDiskFreeSpaceEx(p, &free, nil, nil); err != nil {
-		return 0
+	var left, all uint64
+	if err := windows.GetDiskFreeSpaceEx(p, &left, &all, nil); err != nil {
+		return 0, 0
 	}
-	return int64(free)
+	return int64(left), int64(all)
 }

@@ -53,8 +53,18 @@ func (n *Node) mayAudit(ctx context.Context, verifier peer.ID, site naming.Name,
 func (n *Node) describe(ctx context.Context) (replicate.HostDescription, error) {
 	d := replicate.HostDescription{
 		Peer: n.p2p.ID(), Time: time.Now(), Name: n.cfg.Pins.Name, Addrs: firstAddrs(n.p2p.Addrs()),
-		FreeBytes: freeBytes(n.cfg.Home), MaxPinBytes: n.maxPinBytes(),
-		Terms: replicate.HostTerms{AuditsPerHour: 1},
+		MaxPinBytes: n.maxPinBytes(), Software: n.cfg.Tool,
+		Terms: replicate.HostTerms{
+			AuditsPerHour: 1, AuditBytesPerDay: n.cfg.Repair.AuditBytesPerDay, MaxSiteBytes: n.cfg.Admission.MaxSiteBytes,
+			IngressBytesPerDay: n.cfg.Pins.IngressPerDay, EgressBytesPerDay: n.cfg.Pins.EgressPerDay, Until: timeOrNil(n.cfg.Pins.Until),
+		},
+	}
+	var err error
+	if d.FreeBytes, err = n.service.FreeBytes(ctx); err != nil {
+		return d, err
+	}
+	if d.Draining, err = n.draining(ctx); err != nil {
+		return d, err
 	}
 	switch {
 	case n.cfg.Gateway.URL != "":
@@ -187,7 +197,10 @@ func (n *Node) hostServices(routing http.Handler) http.Handler {
 	pins := replicate.NewHandler(n.service, replicate.HandlerConfig{Log: n.log})
 	mux.Handle("/pins", pins)
 	mux.Handle("/pins/", pins)
+	mux.Handle(replicate.TenantPath, pins)
 	mux.Handle("/routing/v1/", routing)
-	mux.Handle("GET /holdfast/1/host", replicate.NewHostHandler(n.describe, n.p2p.Host().Peerstore().PrivKey(n.p2p.ID())))
+	key := n.p2p.Host().Peerstore().PrivKey(n.p2p.ID())
+	mux.Handle("GET /holdfast/1/host", replicate.NewHostHandler(n.describe, key))
+	mux.Handle("GET "+replicate.ReportPath, replicate.NewReportHandler(n.keeper, key, replicate.HandlerConfig{Log: n.log}))
 	return mux
 }

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"syscall"
-	"time"
 
 	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/internal/author"
@@ -26,20 +25,6 @@ type Address struct {
 	Address string `json:"address"`
 }
 
-// TokenInfo is a tenant's token, without the secret.
-type TokenInfo struct {
-	ID      string `json:"id"`
-	Label   string `json:"label"`
-	Created string `json:"created"`
-}
-
-// NewToken is a token with its secret, which is shown once.
-type NewToken struct {
-	ID    string `json:"id"`
-	Label string `json:"label"`
-	Token string `json:"token"`
-}
-
 // InviteResult is an invite, which carries a token.
 type InviteResult struct {
 	ID     string `json:"id"`
@@ -55,9 +40,6 @@ type (
 	Releases = author.Releases
 	Hosts    struct {
 		Hosts []author.HostInfo `json:"hosts"`
-	}
-	Tokens struct {
-		Tokens []TokenInfo `json:"tokens"`
 	}
 )
 
@@ -80,38 +62,46 @@ func (n *Node) Methods() control.Methods {
 	return control.Methods{
 		Kind: KindOf,
 		Calls: map[string]control.Method{
-			"publish":        told(a.Publish),
-			"build":          told(a.Build),
-			"status":         told(n.sites),
-			"history":        call(a.History),
-			"history verify": told(a.VerifyHistory),
-			"diff":           told(a.Diff),
-			"rollback":       told(a.Rollback),
-			"get":            told(a.Get),
-			"export":         told(a.Export),
-			"import":         call(func(ctx context.Context, p Address) (author.ImportResult, error) { return a.Import(ctx, p.Address) }),
-			"name resolve":   call(func(ctx context.Context, p Address) (author.NameResult, error) { return a.ResolveName(ctx, p.Address) }),
-			"name get":       call(func(ctx context.Context, p Address) (author.NameRecord, error) { return a.GetRecord(ctx, p.Address) }),
-			"domain check":   call(a.CheckDomain),
-			"name put":       call(a.PutRecord),
-			"name renew":     told(a.Renew),
-			"name delegate":  told(a.Delegate),
-			"name revoke":    told(a.Revoke),
-			"key rotate":     told(a.Rotate),
-			"follow":         call(n.followName),
-			"unfollow":       call(n.unfollowName),
-			"follows":        call(n.listFollows),
-			"key unlock":     call(n.unlockKey),
-			"host add":       call(n.addHost),
-			"host list":      call(n.hosts),
-			"host remove":    call(func(ctx context.Context, p Address) (author.HostInfo, error) { return a.RemoveHost(ctx, p.Address) }),
-			"token create":   call(n.createToken),
-			"token list":     call(n.listTokens),
-			"token revoke":   call(n.revokeToken),
-			"invite":         call(n.invite),
-			"usage":          call(n.usage),
-			"gc":             told(n.collect),
-			"verify":         told(n.verify),
+			"publish":           told(a.Publish),
+			"build":             told(a.Build),
+			"status":            told(n.sites),
+			"history":           call(a.History),
+			"history verify":    told(a.VerifyHistory),
+			"diff":              told(a.Diff),
+			"rollback":          told(a.Rollback),
+			"get":               told(a.Get),
+			"export":            told(a.Export),
+			"import":            call(func(ctx context.Context, p Address) (author.ImportResult, error) { return a.Import(ctx, p.Address) }),
+			"name resolve":      call(func(ctx context.Context, p Address) (author.NameResult, error) { return a.ResolveName(ctx, p.Address) }),
+			"name get":          call(func(ctx context.Context, p Address) (author.NameRecord, error) { return a.GetRecord(ctx, p.Address) }),
+			"domain check":      call(a.CheckDomain),
+			"name put":          call(a.PutRecord),
+			"name renew":        told(a.Renew),
+			"name delegate":     told(a.Delegate),
+			"name revoke":       told(a.Revoke),
+			"key rotate":        told(a.Rotate),
+			"follow":            told(n.followName),
+			"unfollow":          call(n.unfollowName),
+			"follows":           call(n.listFollows),
+			"plan":              told(a.Plan),
+			"apply":             told(a.Apply),
+			"host label":        call(a.LabelHost),
+			"host leave":        told(a.LeaveHost),
+			"history events":    call(a.Events),
+			"key unlock":        call(n.unlockKey),
+			"host add":          call(n.addHost),
+			"host list":         call(n.hosts),
+			"host remove":       call(func(ctx context.Context, p Address) (author.HostInfo, error) { return a.RemoveHost(ctx, p.Address) }),
+			"token create":      call(n.createToken),
+			"token list":        call(n.listTokens),
+			"token revoke":      call(n.revokeToken),
+			"invite":            call(n.invite),
+			"invite reciprocal": call(n.inviteReciprocal),
+			"usage":             call(n.usage),
+			"pins":              call(n.operatorPins),
+			"drain":             told(n.drain),
+			"gc":                told(n.collect),
+			"verify":            told(n.verify),
 		},
 		Streams: map[string]control.Stream{
 			"cat":    control.TypedStream(func(ctx context.Context, p Address, w io.Writer) error { return a.Cat(ctx, p.Address, w) }),
@@ -140,15 +130,10 @@ func (n *Node) addHost(ctx context.Context, req author.HostRequest) (author.Host
 	if err == nil && n.p2p != nil {
 		n.trustHosts(ctx)
 	}
-	return info, err
-}
-
-func (n *Node) createToken(ctx context.Context, p Address) (NewToken, error) {
-	t, secret, err := replicate.CreateToken(ctx, n.state, p.Address)
-	if err != nil {
-		return NewToken{}, err
+	if err == nil {
+		err = n.linkAnswer(ctx, req, &info)
 	}
-	return NewToken{ID: t.ID, Label: t.Label, Token: secret}, nil
+	return info, err
 }
 
 func (n *Node) sites(ctx context.Context, req author.StatusRequest, report func(author.Event)) (Sites, error) {
@@ -161,56 +146,33 @@ func (n *Node) hosts(ctx context.Context, _ struct{}) (Hosts, error) {
 	return Hosts{h}, err
 }
 
-func (n *Node) listTokens(ctx context.Context, _ struct{}) (Tokens, error) {
-	ts, err := n.state.Tokens(ctx)
-	if err != nil {
-		return Tokens{}, err
-	}
-	out := Tokens{Tokens: []TokenInfo{}}
-	for _, t := range ts {
-		out.Tokens = append(out.Tokens, tokenInfo(t))
-	}
-	return out, nil
-}
-
-func (n *Node) revokeToken(ctx context.Context, p Address) (TokenInfo, error) {
-	ts, err := n.state.Tokens(ctx)
-	if err != nil {
-		return TokenInfo{}, err
-	}
-	var meant []replicate.Token
-	for _, t := range ts {
-		if t.ID == p.Address {
-			meant = []replicate.Token{t}
-			break
-		}
-		if t.Label == p.Address {
-			meant = append(meant, t)
-		}
-	}
-	switch len(meant) {
-	case 0:
-		return TokenInfo{}, control.Errorf(control.NotFound, "no token %q; `holdfast token list` shows them", p.Address)
-	case 1:
-		return tokenInfo(meant[0]), n.state.RevokeToken(ctx, meant[0].ID)
-	}
-	return TokenInfo{}, control.Errorf(control.Usage, "%d tokens are labelled %q: name the one by its id, from `holdfast token list`", len(meant), p.Address)
-}
-
-func tokenInfo(t replicate.Token) TokenInfo {
-	return TokenInfo{ID: t.ID, Label: t.Label, Created: t.Created.UTC().Format(time.RFC3339)}
-}
-
 // invite makes a token and wraps it with where this host is.
-func (n *Node) invite(ctx context.Context, p Address) (InviteResult, error) {
-	if n.p2p == nil || n.service == nil {
-		return InviteResult{}, control.Errorf(control.Unavailable, "an invite says where the host is: start it first with `holdfast serve --host`")
-	}
-	t, err := n.createToken(ctx, p)
+func (n *Node) invite(ctx context.Context, p TokenRequest) (InviteResult, error) {
+	scope, err := n.scope(ctx, p)
 	if err != nil {
 		return InviteResult{}, err
 	}
-	inv := replicate.Invite{Peer: n.p2p.ID(), Token: t.Token, Name: n.cfg.Pins.Name, Base: n.cfg.Pins.URL}
+	return n.inviteTo(ctx, p.Label, scope, nil)
+}
+
+// mayInvite tells whether there is a host here to invite to.
+func (n *Node) mayInvite() error {
+	if n.p2p == nil || n.service == nil || !n.cfg.Host {
+		return control.Errorf(control.Unavailable, "an invite says where the host is: start it first with `holdfast serve --host`")
+	}
+	return nil
+}
+
+// inviteTo makes a token of that scope and wraps it with where this host is. change, which may be nil, adds to the invite.
+func (n *Node) inviteTo(ctx context.Context, label string, scope replicate.Scope, change func(*replicate.Invite)) (InviteResult, error) {
+	if err := n.mayInvite(); err != nil {
+		return InviteResult{}, err
+	}
+	t, secret, err := replicate.CreateToken(ctx, n.state, label, scope)
+	if err != nil {
+		return InviteResult{}, err
+	}
+	inv := replicate.Invite{Peer: n.p2p.ID(), Token: secret, Name: n.cfg.Pins.Name, Base: n.cfg.Pins.URL, Quota: scope.Quota}
 	if inv.Base == "" && n.pinsLn != nil && !unspecified(n.pinsLn.Addr()) {
 		inv.Base = reachable(n.pinsLn.Addr())
 	}
@@ -220,6 +182,9 @@ func (n *Node) invite(ctx context.Context, p Address) (InviteResult, error) {
 			return InviteResult{}, control.Errorf(control.Unavailable, "this host listens nowhere")
 		}
 		inv.Base = addrs[len(addrs)-1]
+	}
+	if change != nil {
+		change(&inv)
 	}
 	text, err := inv.Encode()
 	return InviteResult{ID: t.ID, Label: t.Label, Invite: text}, err
@@ -248,7 +213,7 @@ func KindOf(err error) control.Kind {
 	switch {
 	case is(replicate.ErrClock): // neither the host nor what it sent is to blame
 		return control.Failed
-	case errors.As(err, &conflict), errors.As(err, &delegated):
+	case errors.As(err, &conflict), errors.As(err, &delegated), is(author.ErrPlanChanged):
 		return control.Conflict
 	case errors.As(err, &short):
 		return control.Unavailable

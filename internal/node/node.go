@@ -53,20 +53,25 @@ type Node struct {
 	log     *slog.Logger
 	metrics *prometheus.Registry
 
-	lock     *homeLock
-	keys     *naming.Keyring
-	state    *state.DB
-	store    blockstore.Store  // nil below Blocks
-	care     *upkeep.Caretaker // nil below Blocks
-	p2p      *p2p.Node         // nil below Connected, and offline
-	resolver *naming.Resolver
-	auditor  *replicate.Auditor
-	service  *replicate.Service // nil unless a host
-	relay    *naming.Relay
-	author   *author.Author
-	web      *http.Client // to the URLs of hosts
-	domains  domains      // where DNS is asked
-	meet     *acquaintance
+	lock      *homeLock
+	keys      *naming.Keyring
+	state     *state.DB
+	store     blockstore.Store  // nil below Blocks
+	care      *upkeep.Caretaker // nil below Blocks
+	p2p       *p2p.Node         // nil below Connected, and offline
+	resolver  *naming.Resolver
+	auditor   *replicate.Auditor
+	keeper    *replicate.Keeper       // nil unless a host
+	service   *replicate.Service      // nil where nothing can be kept: offline, and in commands on a home that is no host's
+	serves    bool                    // Serve runs, or has run
+	admission *replicate.Admission    // nil below Connected
+	traffic   *replicate.TrafficMeter // nil where nothing is counted: offline
+	friends   *friends
+	relay     *naming.Relay
+	author    *author.Author
+	web       *http.Client // to the URLs of hosts
+	domains   domains      // where DNS is asked
+	meet      *acquaintance
 
 	publisher *p2p.Publisher // tells others of new records; nil offline
 	watcher   *p2p.Watcher   // hears of them; nil offline
@@ -155,18 +160,25 @@ func (n *Node) connect(ctx context.Context) error {
 		}
 		n.named = append(n.named, *ai)
 	}
+	if err := n.openAdmission(); err != nil {
+		return err
+	}
+	if err := n.openTraffic(ctx); err != nil {
+		return err
+	}
 	n.p2p, err = p2p.Open(ctx, p2p.Config{
 		Identity: key, Network: p2p.Network(n.cfg.Network), Server: n.cfg.Host, Listen: n.cfg.P2P.Listen,
 		Announce: n.cfg.P2P.Announce, Dial: n.cfg.Dial, ConnectTimeout: time.Duration(n.cfg.Timeouts.Connect),
 		StallTimeout: time.Duration(n.cfg.Timeouts.Stall), IdleTimeout: time.Duration(n.cfg.Timeouts.Idle),
 		Peers: n.cfg.Peers, PSK: psk, AllowPrivate: n.mayDialPrivate(), RoutersV1: n.cfg.P2P.Routers,
-		Store: n.care.Noticing(), Records: n.state, Metrics: n.metrics, Log: n.log,
+		Store: n.care.Noticing(), Serves: n.servesBlock, Records: n.state, Metrics: n.metrics, Log: n.log,
 	})
 	if err != nil {
 		return err
 	}
 	n.auditor = replicate.NewAuditor(replicate.AuditorConfig{
 		Host: n.p2p.Host(), Key: key, Blocks: n.care.Mending(), Holds: n.holds, Allowed: n.mayAudit, Log: n.log,
+		Interval: time.Duration(n.cfg.Repair.AuditInterval), Burst: n.cfg.Repair.AuditBurst, BytesPerDay: n.cfg.Repair.AuditBytesPerDay,
 	})
 	if !n.cfg.Host {
 		return nil
@@ -207,7 +219,7 @@ func (n *Node) cacheDir() string {
 func (n *Node) compose() {
 	n.openNames()
 	cfg := author.Config{
-		Store: n.store, State: n.state, Keys: n.keys, Resolver: n.resolver, Auditor: n.auditor,
+		Store: n.store, State: n.state, Keys: n.keys, Resolver: n.resolver, Auditor: n.auditor, Offline: n.cfg.Network == string(p2p.Offline),
 		HTTP: n.web, RequestTimeout: time.Duration(n.cfg.Timeouts.Request),
 		Sinks: n.sinks, Signed: n.recordSigned, Asked: func() bool { return len(n.sources(naming.Name{})) > 0 }, Gateway: n.gatewayURL,
 		Peers: func() []peer.AddrInfo { return n.named }, Rules: readRules, Home: n.cfg.Home, Cache: n.cacheDir(), DNSLink: n.domains.link(), Resolvers: n.domains.choose, Tool: n.cfg.Tool, Log: n.log,

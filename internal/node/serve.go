@@ -26,6 +26,12 @@ func (n *Node) Serve(ctx context.Context, ready func(Info)) error {
 		return errors.New("a node serves only with its blocks open")
 	}
 	// What can fail comes first: from the first goroutine on, only ctx ends them.
+	if n.p2p != nil && n.service == nil {
+		if err := n.openService(); err != nil { // of a node that is no host, for the copies that its operator wants
+			return err
+		}
+	}
+	n.serves = true
 	routing, err := n.mount()
 	if err != nil {
 		return err
@@ -44,12 +50,17 @@ func (n *Node) Serve(ctx context.Context, ready func(Info)) error {
 	g.Go(func() error { return local.Serve(ctx, n.controlLn) })
 	g.Go(func() error { return n.care.Serve(ctx) })
 	if n.gatewayLn != nil {
-		g.Go(func() error { return gateway.Serve(ctx, n.gatewayLn, reader, n.log) })
+		h := counted(reader, n.traffic)
+		g.Go(func() error { return gateway.Serve(ctx, n.gatewayLn, h, n.log) })
 	}
 	if n.service != nil {
 		g.Go(func() error { return n.service.Serve(ctx) })
 		g.Go(func() error { return n.provideFresh(ctx) })
-		if n.pinsLn != nil {
+		g.Go(func() error { return n.traffic.Serve(ctx) })
+		if n.keeper != nil && !n.cfg.Repair.Off {
+			g.Go(func() error { return n.keeper.Serve(ctx) })
+		}
+		if n.pinsLn != nil && n.cfg.Host {
 			h := n.hostServices(routing)
 			g.Go(func() error { return gateway.Serve(ctx, n.pinsLn, h, n.log) })
 		}
@@ -119,26 +130,34 @@ func (n *Node) mount() (http.Handler, error) {
 	})
 	mux := http.NewServeMux()
 	// Only what is here: a node is nobody's proxy.
-	mux.Handle("/ipfs/", gateway.NewTrustless(n.care.Mending(), n.log))
+	mux.Handle("/ipfs/", n.forPeers(gateway.NewTrustless(n.care.Mending(), n.log)))
 	mux.Handle("/routing/v1/", routing)
-	if n.service != nil {
+	if n.cfg.Host {
 		services := n.hostServices(routing)
 		mux.Handle("/pins", services)
 		mux.Handle("/pins/", services)
 		mux.Handle("/holdfast/", services)
 	}
 	n.p2p.SetHTTP(mux)
+	n.friends.ready.Store(true)
 	return routing, nil
 }
 
-// openService is what makes a node a host.
+// openService is what makes a node keep sites: for tenants, if it is a host, and for itself.
 func (n *Node) openService() (err error) {
 	n.service, err = replicate.NewService(replicate.ServiceConfig{
 		Pins: n.state, Tokens: n.state, Blocks: n.store, Fetcher: n.p2p, Names: n.resolver,
 		TenantAddrs: n.p2p.TenantAddrs, Delegates: n.p2p.Addrs, MaxPinBytes: n.maxPinBytes(),
+		Capacity: n.cfg.Pins.Capacity, FreeDisk: n.freeDisk, Admission: n.admission, Draining: n.draining, Traffic: n.traffic,
 		OnPinned: n.pinned, NamePut: n.lastPut, OnTakenBack: n.care.CollectSoon, Log: n.log,
 	})
-	return err
+	if err != nil || !n.cfg.Host {
+		return err
+	}
+	if err := n.metrics.Register(hostMetrics{n}); err != nil {
+		return err
+	}
+	return n.openKeeper()
 }
 
 // pinned takes note of what was just pinned. Nothing is lost where the queue
@@ -245,7 +264,7 @@ type follower struct{ n *Node }
 
 func (f follower) Follow(ctx context.Context, name naming.Name) ([]naming.Resolution, cid.Cid, error) {
 	chain, root, err := f.n.followConfirmed(ctx, name)
-	if err == nil {
+	if err == nil && f.n.earlier != nil {
 		f.n.earlier.saw(name, chain)
 	}
 	if err != nil || f.n.meet == nil {

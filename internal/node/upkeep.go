@@ -121,25 +121,8 @@ func (n *Node) owners(ctx context.Context) ([]upkeep.Owner, error) {
 	for _, o := range mine {
 		out = append(out, upkeep.Owner(o))
 	}
-	seen := map[string]bool{}
-	for before := (time.Time{}); ; {
-		rows, _, err := n.state.ListPins(ctx, "", replicate.Query{Before: before, Status: everyStatus, Limit: replicate.MaxQueryLimit})
-		if err != nil {
-			return nil, err
-		}
-		fresh := false
-		for _, row := range rows {
-			if !seen[row.ID] {
-				seen[row.ID], fresh = true, true
-				out = append(out, n.pinOwner(row))
-			}
-			// Pins of two tenants may be of the same microsecond.
-			before = row.Created.Add(time.Microsecond)
-		}
-		if !fresh {
-			return out, nil
-		}
-	}
+	err = n.eachPin(ctx, func(row replicate.PinRow) { out = append(out, n.pinOwner(row)) })
+	return out, err
 }
 
 var everyStatus = []replicate.Status{replicate.Queued, replicate.Pinning, replicate.Pinned, replicate.Failed}

@@ -1,0 +1,75 @@
+package node_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/holdfast-sites/holdfast/internal/author"
+	"github.com/holdfast-sites/holdfast/internal/node"
+	"github.com/holdfast-sites/holdfast/internal/testnet"
+	"github.com/holdfast-sites/holdfast/naming"
+)
+
+// volunteerIs looks for volunteers until the only one is in that state.
+func volunteerIs(t *testing.T, a *testnet.Peer, p author.Published, want string) author.Volunteer {
+	t.Helper()
+	name, err := naming.ParseName(p.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(30 * time.Second); ; {
+		got, err := a.Node().Author().Volunteers(t.Context(), name, cid.MustParse(p.Root), 4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got) == 1 && got[0].State == want {
+			return got[0]
+		}
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatalf("volunteers %+v, want one that is %s", got, want)
+		}
+	}
+}
+
+// publishPage publishes a site of one page as "blog", on one host.
+func publishPage(t *testing.T, net *testnet.Net, a *testnet.Peer, page string) (p author.Published) {
+	t.Helper()
+	dir, copies := net.Dir("site"), 1
+	if err := os.WriteFile(filepath.Join(dir, "index.html"), []byte(page), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Call("publish", author.PublishRequest{Dir: dir, Alias: "blog", Copies: &copies}, &p); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestTheAuthorSeesAVolunteerAndWhetherTheSiteIsThere(t *testing.T) {
+	t.Parallel()
+	net := testnet.New(t)
+	alice := net.Host("alice")
+	anna := net.Author("anna", alice)
+	vera := net.Gateway("vera", alice)
+	p := publishPage(t, net, anna, "<h1>liked</h1>")
+	one := 1
+	var f node.Follow
+	if err := vera.Call("follow", node.FollowRequest{Address: p.Name, Keep: &one}, &f); err != nil || f.State != node.FollowWhole {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	v := volunteerIs(t, anna, p, author.Sampled)
+	if v.ID != vera.Info().Peer || v.At == nil || v.Detail == "" {
+		t.Errorf("%+v, want %s", v, vera.Info().Peer)
+	}
+	if err := vera.Call("unfollow", node.Address{Address: p.Name}, nil); err != nil {
+		t.Fatal(err)
+	}
+	volunteerIs(t, anna, p, author.Lacking) // the DHT remembers for longer than it is true
+}
