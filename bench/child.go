@@ -40,6 +40,7 @@ var children = map[string]child{
 	"fill":  fillChild,
 	"reads": readsChild,
 	"open":  openChild,
+	"plan":  planChild,
 }
 
 // runChild is main in a child.

@@ -4,7 +4,8 @@
 // throw-away homes, loopback. Each figure comes with the commands that made it.
 //
 //	go run ./bench [-n ROUNDS] import|engines|live|gateway DIR
-//	go run ./bench [-n ROUNDS] names
+//	go run ./bench [-n ROUNDS] names|plan
+//	go run ./bench sim [-seeds N] [-quick] [-scenario NAMES] [-svg DIR]
 //
 // See README.md beside it. It needs Go, a POSIX shell and, for import, openssl.
 package main
@@ -45,6 +46,9 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "child" {
 		work = func(ctx context.Context) error { return runChild(ctx, os.Args[2:]) }
 	}
+	if len(os.Args) > 1 && os.Args[1] == "sim" { // it has flags of its own
+		work = func(ctx context.Context) error { return runSim(ctx, os.Args[2:]) }
+	}
 	err := work(ctx)
 	stop()
 	if err != nil {
@@ -58,26 +62,31 @@ func run(ctx context.Context) (err error) {
 	tmp := flag.String("tmp", "", "where homes and copies go; default: the system's folder for temporary files")
 	b.flags()
 	flag.Parse()
-	tasks := map[string]func(context.Context) error{"import": b.importing, "engines": b.engines, "live": b.live, "gateway": b.gateway, "names": b.names}
+	tasks := map[string]func(context.Context) error{"import": b.importing, "engines": b.engines, "live": b.live, "gateway": b.gateway, "names": b.names, "plan": b.plan}
 	task, folders := tasks[flag.Arg(0)], 1
-	if flag.Arg(0) == "names" { // it writes its own
+	switch flag.Arg(0) {
+	case "names": // it writes its own
 		folders = 0
 		if b.rounds == 0 {
 			b.rounds = namesRounds
 		}
+	case "plan": // it needs none
+		folders = 0
 	}
 	if b.rounds == 0 {
 		b.rounds = 5
 	}
 	if task == nil || flag.NArg() != 1+folders || b.rounds < 1 {
-		return errors.New("usage: go run ./bench [flags] import|engines|live|gateway DIR, or go run ./bench [flags] names (-h lists the flags)")
+		return errors.New("usage: go run ./bench [flags] import|engines|live|gateway DIR, or go run ./bench [flags] names|plan (-h lists the flags)")
 	}
 	if b.tmp, err = os.MkdirTemp(*tmp, "hfb"); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.tmp)) }()
-	if err := b.program(ctx); err != nil {
-		return err
+	if flag.Arg(0) != "plan" {
+		if err := b.program(ctx); err != nil {
+			return err
+		}
 	}
 	fmt.Printf("machine  %d cores, %s/%s, %s\n", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
 	if folders > 0 {
