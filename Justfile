@@ -24,3 +24,7 @@ bench:
 # watch a site outlive its author's machine
 demo *ARGS:
     go run ./cmd/holdfast demo {{ARGS}}
+
+# repeat the scenarios of repair with real processes; the log goes to soak.log
+soak TIMES="20":
+    bench/soak.sh {{TIMES}}

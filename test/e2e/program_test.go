@@ -49,6 +49,9 @@ type world struct {
 	t      *testing.T
 	dir    string
 	tokens map[string]string // of the author at a host's base URL
+
+	// enter is the command that runs another one where a home's node lives: in its own network. Nil: here.
+	enter func(home string) []string
 }
 
 func newWorld(t *testing.T) *world {
@@ -68,7 +71,11 @@ func newWorld(t *testing.T) *world {
 func (w *world) home(name string) string { return filepath.Join(w.dir, name) }
 
 func (w *world) command(ctx context.Context, home string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, exe, append([]string{"--home", w.home(home), "--json"}, args...)...)
+	argv := append([]string{exe, "--home", w.home(home), "--json"}, args...)
+	if w.enter != nil {
+		argv = append(w.enter(home), argv...)
+	}
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+w.dir, "HOLDFAST_HOME=", "HOLDFAST_TOKEN=")
 	return cmd
 }

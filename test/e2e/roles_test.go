@@ -50,6 +50,8 @@ func play(role string) int {
 		err = playLiar(ctx, os.Getenv(homeEnv), false)
 	case "forger":
 		err = playLiar(ctx, os.Getenv(homeEnv), true)
+	case "turncoat":
+		err = playTurncoat(ctx, os.Getenv(homeEnv))
 	case "corrupter":
 		err = playCorrupter(ctx, os.Getenv(homeEnv), os.Getenv(rootEnv), os.Getenv(sourceEnv))
 	default:
@@ -98,7 +100,7 @@ func playLiar(ctx context.Context, home string, forge bool) error {
 		Holds:   func(context.Context, cid.Cid) (bool, error) { return true, nil },
 		Allowed: func(context.Context, peer.ID, naming.Name, []cid.Cid) bool { return true },
 	})
-	_, token, err := replicate.CreateToken(ctx, db, "author")
+	_, token, err := replicate.CreateToken(ctx, db, "author", replicate.Scope{})
 	if err != nil {
 		return err
 	}
