@@ -22,7 +22,7 @@ func (k *Keeper) mayProve(p pair, urgent bool) (again time.Time, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if _, busy := k.busy[p.host]; busy {
-		return now.Add(k.cfg.Times.Call / 4), false // or sooner: the site is touched where it is the one in hand
+		return now.Add(k.breath() + spread(k.cfg.Times.Call/4)), false // not all who wait at the same moment
 	}
 	if last := k.asked[p].Add(k.cfg.Times.Call / 4); urgent && now.Before(last) {
 		return last, false
@@ -30,7 +30,7 @@ func (k *Keeper) mayProve(p pair, urgent bool) (again time.Time, ok bool) {
 	select {
 	case k.slots <- struct{}{}:
 	default:
-		return now.Add(k.breath()), false
+		return now.Add(k.breath() + spread(k.cfg.Times.Call/20)), false
 	}
 	k.busy[p.host] = struct{}{}
 	if urgent {
