@@ -196,7 +196,7 @@ func (c *Client) Wait(ctx context.Context, id string, every time.Duration, progr
 				return PinStatus{}, err
 			}
 		}
-		if err := sleep(ctx, asked.Add(pause).Sub(time.Now())); err != nil {
+		if err := sleep(ctx, time.Until(asked.Add(pause))); err != nil {
 			return PinStatus{}, err
 		}
 	}

@@ -51,11 +51,11 @@ func makeSite(n *Net, mark string, size int) site {
 	return s
 }
 
-// publish publishes the site as "blog" and needs that to succeed.
+// publish publishes the site as "blog", with so many copies and no more, and needs that to succeed.
 func publish(a *Peer, s site, copies int) author.Published {
 	a.net.t.Helper()
 	var p author.Published
-	if err := a.Call("publish", author.PublishRequest{Dir: s.dir, Alias: "blog", Copies: &copies}, &p); err != nil {
+	if err := a.Call("publish", author.PublishRequest{Dir: s.dir, Alias: "blog", Copies: &copies, MaxCopies: copies}, &p); err != nil {
 		a.net.t.Fatalf("publish: %v", err)
 	}
 	return p

@@ -1,6 +1,7 @@
 package testnet
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 	"time"
@@ -121,5 +122,10 @@ func TestAReleaseOfOneSideOfACutIsThatOfBothWhenItMends(t *testing.T) {
 		}
 		return o.sees(h[4], h[0], time.Time{}) && o.sees(h[4], h[1], time.Time{})
 	})
-	servesWhole(o.Gateway("gate", h[2]), pub, two)
+	gate := o.Gateway("gate", h[2])
+	o.until("a new gateway shows the new release", func() bool {
+		_, page, err := gate.Read(o.t.Context(), pub.Name+".ipns", "")
+		return err == nil && bytes.Equal(page, two.files["index.html"])
+	})
+	servesWhole(gate, pub, two)
 }
