@@ -208,7 +208,8 @@ func (w *world) putSince(h *node, name string, since time.Time) {
 	until(w.t, time.Minute, h.home+" has put the name since its start", func() bool {
 		for _, p := range w.pins(h.ready) {
 			at, err := time.Parse(time.RFC3339, p.Info[replicate.InfoNamePut])
-			if p.Pin.Meta[replicate.MetaName] == name && err == nil && at.After(since) {
+			// What hosts tell is in whole seconds.
+			if p.Pin.Meta[replicate.MetaName] == name && err == nil && !at.Before(since.Truncate(time.Second)) {
 				return true
 			}
 		}
