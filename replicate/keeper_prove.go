@@ -127,7 +127,7 @@ func (k *Keeper) root(ctx context.Context, st Standing) (cid.Cid, time.Time, err
 func (k *Keeper) challenge(ctx context.Context, st Standing, ai peer.AddrInfo, root cid.Cid) (AuditResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, k.cfg.AuditTimeout)
 	defer cancel()
-	kind := "audit"
+	kind, began := "audit", k.cfg.Now()
 	var res AuditResult
 	var err error
 	if st.Root.Defined() {
@@ -144,6 +144,7 @@ func (k *Keeper) challenge(ctx context.Context, st Standing, ai peer.AddrInfo, r
 	}
 	if err == nil {
 		k.counts.proof(kind, res.Verdict)
+		k.log.Debug("proof", "kind", kind, "host", ai.ID, "site", st.Site, "verdict", res.Verdict, "took", k.cfg.Now().Sub(began), "detail", res.Detail)
 	}
 	return res, err
 }

@@ -66,8 +66,8 @@ func (s Sampler) Sample(ctx context.Context, from SampleSource, site naming.Name
 	}
 	s = s.withDefaults()
 	res := AuditResult{At: s.Now().UTC(), Prover: from.Peer, Verifier: s.Verifier, Site: site, Roots: []cid.Cid{root}}
-	w := &sample{Sampler: s, from: from, client: plainClient(from.HTTP), known: make(map[cid.Cid]blockstore.Block)}
-	err := w.run(ctx, root)
+	w := &sample{Sampler: s, from: from, root: root, client: plainClient(from.HTTP), known: make(map[cid.Cid]blockstore.Block)}
+	err := w.run(ctx)
 	res.Took = s.Now().Sub(res.At)
 	var f *sampleFault
 	switch {
@@ -125,15 +125,16 @@ func (f *sampleFault) Error() string { return fmt.Sprintf("%s: %s", f.block, f.w
 type sample struct {
 	Sampler
 	from   SampleSource
+	root   cid.Cid
 	client *http.Client
 	known  map[cid.Cid]blockstore.Block // paths share their beginnings
 	asked  int
 	bytes  int64
 }
 
-func (w *sample) run(ctx context.Context, root cid.Cid) error {
+func (w *sample) run(ctx context.Context) error {
 	for range w.Leaves {
-		if err := w.descend(ctx, root); err != nil {
+		if err := w.descend(ctx, w.root); err != nil {
 			return err
 		}
 		if w.full() {
@@ -247,6 +248,7 @@ func (w *sample) ask(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
 		return blockstore.Block{}, fmt.Errorf("%w: base URL: %v", ErrInvalid, err)
 	}
 	req.Header.Set("Accept", "application/vnd.ipld.raw")
+	req.Header.Set(KeptHeader, w.root.String())
 	resp, err := w.client.Do(req)
 	if err != nil {
 		return blockstore.Block{}, w.silence(ctx, c, err)

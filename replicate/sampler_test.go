@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -114,6 +115,43 @@ func TestWhoHoldsTheSiteProvesItByRandomLeaves(t *testing.T) {
 	}
 	if len(seen) < 10 {
 		t.Errorf("only %d blocks were asked for", len(seen))
+	}
+}
+
+// Whoever has let go of a site has its blocks until they are collected. If that counted, two
+// who have let go would take each other for holders, and neither would ever take over again.
+func TestWhoHasLetGoOfTheSiteDoesNotHoldItThoughItsBlocksAreThere(t *testing.T) {
+	store, root, _ := sampled(t, 50)
+	if err := store.Release(t.Context(), "test", root); err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(replicate.IfKept(store, &prover{store: store}, slog.New(slog.DiscardHandler)))
+	t.Cleanup(s.Close)
+	ask := func(header string) int {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/ipfs/"+root.String()+"?format=raw", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if header != "" {
+			req.Header.Set(replicate.KeptHeader, header)
+		}
+		resp, err := s.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	if got := ask(""); got != http.StatusOK {
+		t.Fatalf("the blocks are gone already: status %d", got)
+	}
+	if got := ask("no CID"); got != http.StatusBadRequest {
+		t.Errorf("status %d for a header that names no root", got)
+	}
+	site := namingtest.Signer(t, "site").Name()
+	res, err := replicate.Sampler{}.Sample(t.Context(), replicate.SampleSource{HTTP: s.Client(), Base: s.URL}, site, root)
+	if err != nil || res.Verdict != replicate.NotHeld {
+		t.Errorf("%+v, %v", res, err)
 	}
 }
 

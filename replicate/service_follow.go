@@ -119,7 +119,7 @@ func (s *Service) takeRelease(ctx context.Context, row *PinRow, terms PinTerms, 
 // lost tells whether a root that the row has is not kept any more: the store was
 // damaged, or is an older one than the row.
 func (s *Service) lost(ctx context.Context, root cid.Cid) bool {
-	held, err := s.keeps(ctx, root)
+	held, err := keeps(ctx, s.cfg.Blocks, root)
 	if err != nil {
 		s.log.Error("block store", "err", err)
 	}

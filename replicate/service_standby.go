@@ -2,7 +2,6 @@ package replicate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -10,7 +9,6 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 
-	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/naming"
 )
 
@@ -129,7 +127,7 @@ func (s *Service) bestOf(ctx context.Context, n naming.Name, rows []PinRow) (Sta
 		terms, _ := row.Pin.Terms()
 		holding := row.Root.Defined() && (!terms.Standby || !row.Active.IsZero())
 		if holding {
-			whole, err := s.keeps(ctx, row.Root)
+			whole, err := keeps(ctx, s.cfg.Blocks, row.Root)
 			if err != nil {
 				return Standing{}, err
 			}
@@ -190,17 +188,6 @@ func (s *Service) roomToHold(ctx context.Context, n naming.Name) bool {
 		terms, _ := row.Pin.Terms()
 		return terms.Standby && s.roomAgain(ctx, row)
 	})
-}
-
-// keeps tells whether a root is kept here whole, by anybody.
-func (s *Service) keeps(ctx context.Context, root cid.Cid) (bool, error) {
-	for _, err := range s.cfg.Blocks.KeptCIDs(ctx, root) {
-		if errors.Is(err, blockstore.ErrNotFound) {
-			return false, nil
-		}
-		return err == nil, err
-	}
-	return false, nil
 }
 
 // waits tells whether a pin holds the policy only, until its turn comes.

@@ -174,8 +174,30 @@ func (w *world) serve(home string, args ...string) *node {
 func (n *node) start() {
 	t := n.w.t
 	t.Helper()
-	n.cmd = n.w.command(context.Background(), n.home, append([]string{"serve"}, n.args...)...)
+	args := append([]string{"serve"}, n.args...)
+	if os.Getenv(logsIn) != "" {
+		args = append(args, "--verbose")
+	}
+	n.cmd = n.w.command(context.Background(), n.home, args...)
 	n.startCommand(n.cmd)
+}
+
+// logsIn is the environment variable that names a folder to which all processes write what they log.
+const logsIn = "HOLDFAST_TEST_LOGS"
+
+// alsoLogged is w, and a file of that process where logs are wanted.
+func (n *node) alsoLogged(w io.Writer) io.Writer {
+	dir := os.Getenv(logsIn)
+	if dir == "" {
+		return w
+	}
+	name := fmt.Sprintf("%s-%d-%s.log", n.w.t.Name(), os.Getpid(), n.home)
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		n.w.t.Fatal(err)
+	}
+	n.w.t.Cleanup(func() { f.Close() })
+	return io.MultiWriter(w, f)
 }
 
 // startCommand starts a process and waits for the line that says that it is ready.
@@ -188,7 +210,7 @@ func (n *node) startCommand(cmd *exec.Cmd) (line []byte) {
 		t.Fatal(err)
 	}
 	var errs syncBuffer
-	cmd.Stderr = &errs
+	cmd.Stderr = n.alsoLogged(&errs)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

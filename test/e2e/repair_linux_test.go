@@ -150,9 +150,11 @@ func TestASiteIsServedThroughoutWhileItsHostsDieComeBackAndAreCutInTwo(t *testin
 		t.Logf("%s is replaced", h.home)
 	}
 	// While a standby fetches another one may lose patience, not all of them.
-	if takes := o.count(replicate.EventTookOver); takes < len(dead) || takes > 2*len(dead) {
+	takes := o.count(replicate.EventTookOver)
+	if takes < len(dead) || takes > 2*len(dead) {
 		t.Errorf("%d hosts took over for %d that died", takes, len(dead))
 	}
+	t.Logf("%d hosts took over for %d that died", takes, len(dead))
 
 	// They come back with what they had. The surplus goes, and never more than that.
 	for _, h := range dead {
@@ -230,14 +232,14 @@ func (o *parted) cutInTwo() {
 		o.neverBelow(wanted)
 		return o.holds(wanted, o.hosts)
 	})
-	// What two fetched at the same time comes on top, on either side.
-	if most > 2*(wanted+1) {
-		t.Errorf("%d copies while the network was cut in two, want about %d", most, 2*wanted)
+	if most > 2*wanted {
+		t.Errorf("%d copies while the network was cut in two, want at most %d", most, 2*wanted)
 	}
 	took, letGo := o.count(replicate.EventTookOver)-tookBefore, o.count(replicate.EventLetGo)-letGoBefore
 	if took < wanted || took > 2*wanted || letGo > took {
 		t.Errorf("%d took over and %d let go for a cut that took %d copies to either side", took, letGo, wanted)
 	}
+	t.Logf("%d copies at the most while it was cut, for which %d took over; %d let go after", most, took, letGo)
 	if got := o.ingress() - gotBefore; got > int64(took+1)*2*o.pub.Bytes {
 		t.Errorf("%d bytes were fetched for %d copies of %d", got, took, o.pub.Bytes)
 	}

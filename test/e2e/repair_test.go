@@ -150,11 +150,19 @@ func (o *orphan) until(what string, is func() bool) {
 		for _, h := range o.hosts {
 			if !h.ended() {
 				r, err := o.report(h)
-				o.t.Logf("%s (%s): holds %v, %v\n%s", h.home, h.Peer, r.Holds, err, eventLines(r))
+				o.t.Logf("%s (%s): holds %v, %v\n%s%s", h.home, h.Peer, r.Holds, err, memberLines(r), eventLines(r))
 			}
 		}
 		o.t.Fatalf("not within %s: %s", repairTime, what)
 	}
+}
+
+func memberLines(r replicate.SiteReport) string {
+	var b strings.Builder
+	for _, m := range r.Members {
+		fmt.Fprintf(&b, "    %d %s seen %s held %s absent %s\n", m.Rank, m.Peer, m.Seen.Format(time.TimeOnly), m.Held.Format(time.TimeOnly), m.Absent.Format(time.TimeOnly))
+	}
+	return b.String()
 }
 
 func eventLines(r replicate.SiteReport) string {
