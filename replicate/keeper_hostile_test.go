@@ -100,8 +100,8 @@ func TestAMemberThatNeverEndsAProofKeepsNobodyElseFromProving(t *testing.T) {
 		})
 		a, b := h.others[0], h.others[1]
 		w.note(func() { w.stuck[a] = true })
-		sites := h.alsoKeeps(40, replicate.RoleHolder)
-		time.Sleep(12 * time.Hour)
+		sites := h.alsoKeeps(20, replicate.RoleHolder)
+		time.Sleep(5 * time.Hour)
 		for _, n := range sites {
 			seen, err := h.db.Sightings(t.Context(), n)
 			if err != nil {
@@ -134,7 +134,7 @@ func TestHostsThatAreGoneDelayNoCallToThoseThatLive(t *testing.T) {
 			h.publish(s, naming.Statement{Value: "/ipfs/" + h.root.String(), Sequence: 1, Policy: pol})
 			h.standby(s, pol, 1)
 		}
-		time.Sleep(30 * time.Minute)
+		time.Sleep(12 * time.Minute)
 		w.note(func() {
 			calls := w.calls[a]
 			for i := 1; i < len(calls); i++ {

@@ -17,7 +17,7 @@ const (
 	leaseTime   = time.Minute      // how long a dead worker's row waits for another
 	beatTime    = 2 * time.Second  // how often progress is written
 	syncTime    = 10 * time.Second // how much of a fetch a kill may cost
-	longestWait = time.Minute      // how often a loop looks without being told
+	longestWait = 10 * time.Minute // how often a loop looks without being told
 	lastWrites  = 10 * time.Second
 )
 
