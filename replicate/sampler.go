@@ -23,6 +23,7 @@ import (
 // Defaults and bounds of a Sampler.
 const (
 	DefaultLeaves  = 16
+	keeperLeaves   = 4                // of a member that several others ask, too
 	sampleTimeout  = 20 * time.Second // for one block
 	sampleBytes    = 64 << 20         // of all blocks of one sample
 	sampleRequests = 2048

@@ -182,7 +182,11 @@ func (e *env) showDrain(d node.Drain) {
 		e.printf("being emptied since %s: no new pins\n", when(d.Since))
 	}
 	for _, t := range d.Tenants {
-		e.printf("  %-20s %10s %10s\n", tenantName(t.Label, t.ID), pins(t.Pins), size(t.Bytes))
+		about := ""
+		if !t.Exact {
+			about = "at most "
+		}
+		e.printf("  %-20s %10s  %s%s\n", tenantName(t.Label, t.ID), pins(t.Pins), about, size(t.Bytes))
 	}
 	switch {
 	case d.Pins > 0:

@@ -38,7 +38,7 @@ type RepairConfig struct {
 	AuditBurst       int      `toml:"audit_burst"`         // the first few; 6
 	AuditBytesPerDay int64    `toml:"audit_bytes_per_day"` // read for audits in a day, asked or asking; no limit
 	GivesPerHour     int      `toml:"gives_per_hour"`      // sites that may be let go of in an hour; 4
-	Leaves           int      `toml:"leaves"`              // of a site that a holder is asked for where we don't hold it; 16
+	Leaves           int      `toml:"leaves"`              // of a site that a holder is asked for where we don't hold it; 4
 }
 
 func (c RepairConfig) times() replicate.Times {

@@ -89,7 +89,8 @@ type DrainTenant struct {
 	ID    string `json:"id"`
 	Label string `json:"label"`
 	Pins  int    `json:"pins"`
-	Bytes int64  `json:"bytes"`
+	Bytes int64  `json:"bytes"` // at most, unless Exact
+	Exact bool   `json:"exact"`
 }
 
 const drainLook = 2 * time.Second
@@ -149,7 +150,7 @@ func (n *Node) drained(ctx context.Context) (Drain, error) {
 		}
 		d.Pins += a.Pins
 		d.Bytes += a.Used
-		d.Tenants = append(d.Tenants, DrainTenant{a.Tenant, a.Label, a.Pins, a.Used})
+		d.Tenants = append(d.Tenants, DrainTenant{a.Tenant, a.Label, a.Pins, a.Used, a.Exact})
 	}
 	return d, nil
 }
