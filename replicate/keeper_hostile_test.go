@@ -226,6 +226,7 @@ func TestAnotherTenantsPinKeepsNoStandbyFromTakingOver(t *testing.T) {
 }
 
 func TestAStandbyThatTheQuotaRefusedTakesOverOnceThereIsRoom(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		h := newKeptHost(t)
 		h.limited(replicate.Scope{Quota: 20_000})

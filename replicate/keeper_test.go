@@ -242,6 +242,14 @@ func (h *keptHost) told(want ...string) {
 	}
 }
 
+// long is for many days of a keeper's life.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("many days of a keeper's life take a while under the race detector; the full suite has them")
+	}
+}
+
 func TestAStandbyTakesOverFromAHolderThatIsGoneAndLetsGoWhenItIsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newKeptHost(t)
@@ -337,6 +345,7 @@ func TestAFetchIsCalledOffWhenSomebodyElseWasFaster(t *testing.T) {
 }
 
 func TestASiteThatHasNoRoomIsLeftToTheNext(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		h := newKeptHost(t)
 		s := namingtest.Signer(t, "large site")
@@ -389,6 +398,7 @@ func TestAnExpiredPolicyIsNotFollowed(t *testing.T) {
 }
 
 func TestOnlyAFewSitesAreLetGoOfInAnHour(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		h := newKeptHost(t, func(c *replicate.KeeperConfig) { c.GivesPerHour, c.Times.Jitter = 1, time.Second })
 		var sites []naming.Signer
