@@ -102,6 +102,9 @@ func (a *Author) sites(ctx context.Context, alias string) ([]state.Site, error) 
 	}
 	s, err := a.State.SiteByAlias(ctx, alias)
 	if errors.Is(err, state.ErrNotFound) {
+		if _, err := a.Keys.Info(alias); err == nil { // restored here, or made and not used yet
+			return nil, fmt.Errorf("%w: %[2]q was not published from this machine, though its key is here: `holdfast history --events %[2]s` tells what its hosts have seen, `holdfast publish DIR --site %[2]s --rebase` takes it up", ErrNoSite, alias)
+		}
 		return nil, fmt.Errorf("%w: %q; `holdfast sites` lists those published here", ErrNoSite, alias)
 	}
 	return []state.Site{s}, err

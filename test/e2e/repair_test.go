@@ -285,6 +285,9 @@ func TestHostsThatLieAreFoundShownAndReplaced(t *testing.T) {
 	if !h.tell("convicted", o.peers["mallory"]) || !h.tell("absent", o.peers["nora"]) || !h.tell("took_over", o.hosts[1].Peer, o.hosts[2].Peer, o.hosts[3].Peer) {
 		t.Errorf("an author who is back is told %+v", h.Events)
 	}
+	if r := o.try("attic", "status", "blog"); r.code == 0 || !strings.Contains(string(r.out)+r.stderr, "takes it up") {
+		t.Errorf("status where only the key is: exit code %d, %s%s", r.code, r.out, r.stderr)
+	}
 	again := o.world.publish("attic", o.site.dir, "--rebase", "--copies", fmt.Sprint(wanted), "--availability", "none")
 	if got := again.proved(); again.Name != o.pub.Name || len(got) != wanted || !again.Live {
 		t.Errorf("published again by the one who is back: %+v", again)
