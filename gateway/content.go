@@ -24,6 +24,8 @@ type content struct {
 	backend *backend
 	boxo    http.Handler
 	grace   grace
+	rules   siteRules
+	packer  *packer
 }
 
 // newContent puts boxo's handler together. Its own time limit, request limit,
@@ -42,6 +44,8 @@ func newContent(cfg Config, hosts map[string]HostConfig, trustless bool) (*conte
 		blocks:  g,
 		backend: b,
 		grace:   grace{earlier: cfg.Earlier, now: time.Now},
+		rules:   newSiteRules(),
+		packer:  newPacker(),
 		boxo: boxogw.NewHandler(boxogw.Config{
 			DeserializedResponses: !trustless,
 			NoDNSLink:             true,
@@ -63,6 +67,9 @@ type origin struct {
 }
 
 func (o origin) isolated() bool { return o.prefix != "" }
+
+// mutable tells whether another release may be shown there tomorrow.
+func (o origin) mutable() bool { return strings.HasPrefix(o.prefix, "/ipns/") }
 
 // serve answers r on the origin. It reports false, with the status and text of
 // boxo's error, when no answer has been sent.
@@ -125,22 +132,36 @@ func (c *content) run(w http.ResponseWriter, r *http.Request, o origin, path str
 // try serves a path of the site as the answer to r, with the given status in
 // place of 200 where it is not 0. It reports whether that worked; if not, nothing was sent.
 func (c *content) try(w *pacedWriter, r *http.Request, o origin, path string, status int) (*attempt, bool) {
-	a := newAttempt(w)
-	a.as, a.mutable = status, strings.HasPrefix(path, "/ipns/")
+	a := newAttempt(w, r)
+	a.as = status
+	return c.attempt(a, r, o, path)
+}
+
+// attempt is try with an attempt that was prepared.
+func (c *content) attempt(a *attempt, r *http.Request, o origin, path string) (*attempt, bool) {
+	a.mutable = strings.HasPrefix(path, "/ipns/")
 	a.redirect = func(loc string) string { return safeRedirect(r.URL, loc) }
+	c.fit(a, r, o, path)
 	r2 := r
-	if status != 0 { // an error page is whole, and new each time
+	if a.as != 0 { // an error page is whole, and new each time
 		r2 = r.Clone(r.Context())
 		for _, k := range []string{"Range", "If-Range", "If-None-Match", "If-Modified-Since", "Cache-Control", "Accept"} {
 			r2.Header.Del(k)
 		}
 		r2.URL.RawQuery = ""
+	} else if a.asked != "" || a.ranged {
+		r2 = r.Clone(r.Context())
+		plainTags(r2.Header, a.accepts)
 	}
 	c.run(a, r2, o, path)
 	if !a.held && a.status == 0 {
 		a.WriteHeader(http.StatusOK)
 	}
-	return a, !a.held
+	a.finish()
+	if a.held {
+		return c.insteadOf(a, r, o, path)
+	}
+	return a, true
 }
 
 // normalizeRange drops a Range header that is malformed or asks for several

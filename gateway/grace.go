@@ -56,13 +56,16 @@ func (c *content) serveEarlier(w *pacedWriter, r *http.Request, o origin) bool {
 		c.grace.note(before, err)
 		return false
 	}
-	a := newAttempt(w)
+	a := newAttempt(w, r)
+	c.fit(a, r, o, "/ipfs/"+before.String()+path)
 	a.adjust = func(h http.Header) {
 		left := max(min(until.Sub(c.grace.now()), earlierMaxAge), 0)
 		h.Set("Cache-Control", fmt.Sprintf("public, max-age=%d", int64(left/time.Second)))
 		h.Add("Vary", "Sec-Fetch-Dest, Sec-Fetch-Mode") // a navigation to it gets another answer
 	}
-	c.run(a, r, o, "/ipfs/"+before.String()+path)
+	r2 := r.Clone(r.Context())
+	plainTags(r2.Header, a.accepts)
+	c.run(a, r2, o, "/ipfs/"+before.String()+path)
 	if a.held {
 		t.set(func(t *trace) { t.failed = nil })
 		return false
@@ -70,6 +73,7 @@ func (c *content) serveEarlier(w *pacedWriter, r *http.Request, o origin) bool {
 	if a.status == 0 {
 		a.WriteHeader(http.StatusOK)
 	}
+	a.finish()
 	return true
 }
 

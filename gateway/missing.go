@@ -2,13 +2,10 @@ package gateway
 
 import (
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	gopath "path"
 	"strings"
-
-	redirects "github.com/ipfs/go-ipfs-redirects-file"
 
 	"github.com/holdfast-sites/holdfast/merkle"
 )
@@ -17,18 +14,30 @@ import (
 // nearest to the path counts.
 const notFoundPage = "404.html"
 
-// serveMissing answers for a path that is not there: by the site's rules where
-// it has an origin of its own, then by what was there until a moment ago, then by
-// the nearest 404 page. The result is as for serve.
+// serveMissing answers for a path that is not there. Where the site has an origin
+// of its own: with the page that the path means, or by the site's rules. Then by
+// what was there until a moment ago, with the page of an application that knows its paths
+// itself, and with the nearest 404 page. The result is as for serve.
 func (c *content) serveMissing(w *pacedWriter, r *http.Request, o origin) (sent bool, status int, text string) {
 	if o.isolated() {
-		matched, sent, status, text := c.serveRules(w, r, o)
-		if matched {
+		d, err := c.dressOf(r.Context(), traceOf(r.Context()).snapshot())
+		if err != nil {
+			return c.failRules(r, err)
+		}
+		if matched, sent, status, text := c.serveClean(w, r, o, d.options); matched {
+			return sent, status, text
+		}
+		if matched, sent, status, text := c.serveRules(w, r, o); matched {
 			return sent, status, text
 		}
 	}
 	if c.serveEarlier(w, r, o) {
 		return true, 0, ""
+	}
+	if o.isolated() && looksLikePage(r.URL.Path) && c.has(r, "/"+fallbackPage) {
+		if a, ok := c.try(w, r, o, o.prefix+"/"+fallbackPage, 0); ok || a.status != http.StatusNotFound {
+			return ok, a.status, string(a.text)
+		}
 	}
 	if page, ok := c.nearest404(r); ok {
 		prefix := o.prefix
@@ -74,82 +83,46 @@ func (c *content) nearest404(r *http.Request) (string, bool) {
 // errRules says that the site's rules file can't be carried out.
 var errRules = errors.New("the site's " + rulesFile + " file can't be used")
 
+// failRules answers for a site whose rules can't be carried out.
+func (c *content) failRules(r *http.Request, err error) (sent bool, status int, text string) {
+	traceOf(r.Context()).fail(r.Context(), stepFailure{step: StepRules, err: errors.Join(errRules, err)})
+	return false, http.StatusInternalServerError, ""
+}
+
 // serveRules carries out the first rule that matches. It reports whether one
 // did (or the rules are broken); the rest is as for serve.
 func (c *content) serveRules(w *pacedWriter, r *http.Request, o origin) (matched, sent bool, status int, text string) {
 	t := traceOf(r.Context())
 	s := t.snapshot()
-	fail := func(err error) (bool, bool, int, string) {
-		t.fail(r.Context(), stepFailure{step: StepRules, err: errors.Join(errRules, err)})
-		return true, false, http.StatusInternalServerError, ""
-	}
-	rules, err := c.readRules(r, s)
+	rules, err := c.redirectsOf(r.Context(), s)
 	if err != nil {
-		return fail(err)
+		sent, status, text = c.failRules(r, err)
+		return true, sent, status, text
 	}
-	for _, line := range rules {
-		m, ok := matchRule(line.From, s.path)
-		if !ok {
-			continue
-		}
-		if catchesAll(line) && c.serveEarlier(w, r, o) {
-			return true, true, 0, ""
-		}
-		to, err := parseTarget(line)
-		if err != nil {
-			return fail(err)
-		}
-		if line.Status >= 300 && line.Status < 400 {
-			w.Header().Set("Location", to.location(m, r.URL.RawQuery))
-			w.Header().Set("Content-Length", "0")
-			w.WriteHeader(line.Status)
-			return true, true, 0, ""
-		}
-		target := o.prefix + to.contentPath(m)
-		if line.Status != http.StatusOK {
-			a, ok := c.try(w, r, o, target, line.Status)
-			if ok || a.status != http.StatusNotFound {
-				return true, ok, a.status, string(a.text)
-			}
-			return true, false, line.Status, "" // its page is missing: ours
-		}
-		a, ok := c.try(w, r, o, target, 0)
-		if ok || a.status != http.StatusNotFound || t.snapshot().failed != nil {
-			return true, ok, a.status, string(a.text)
-		}
-		return false, false, 0, "" // the target is missing too: the 404 page
+	rule, m, ok := rules.match(s.path)
+	switch {
+	case !ok:
+		return false, false, 0, ""
+	case rule.all && c.serveEarlier(w, r, o):
+		return true, true, 0, ""
+	case rule.status >= 300 && rule.status < 400:
+		moved(w, rule.status, rule.to.location(m, r.URL.RawQuery), o.mutable())
+		return true, true, 0, ""
 	}
-	return false, false, 0, ""
-}
-
-// catchesAll tells whether a rule answers with some page for whatever is not
-// there. That is no use to whoever wants a script, and was not written for this path.
-func catchesAll(rule redirects.Rule) bool {
-	return strings.HasSuffix(rule.From, "*") && (rule.Status == http.StatusOK || rule.Status == http.StatusNotFound)
-}
-
-// readRules reads the rules file at the site's root; none is no error.
-func (c *content) readRules(r *http.Request, s *trace) ([]redirects.Rule, error) {
-	if !s.root.Defined() {
-		return nil, nil
+	a := newAttempt(w, r)
+	if rule.status != http.StatusOK {
+		a.as, a.tagged = rule.status, true
 	}
-	id, err := merkle.Resolve(r.Context(), c.blocks, s.root, strings.TrimPrefix(s.base+"/"+rulesFile, "/"))
-	if errors.Is(err, merkle.ErrNoPath) {
-		return nil, nil
+	a, ok = c.attempt(a, r, o, o.prefix+rule.to.contentPath(m))
+	switch {
+	case ok || a.status != http.StatusNotFound:
+		return true, ok, a.status, string(a.text)
+	case rule.status != http.StatusOK:
+		return true, false, rule.status, "" // its page is missing: ours
+	case t.snapshot().failed != nil:
+		return true, false, a.status, string(a.text)
 	}
-	if err != nil {
-		return nil, err
-	}
-	f, err := merkle.OpenFile(r.Context(), c.blocks, id)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, redirects.MaxFileSizeInBytes+1))
-	if err != nil {
-		return nil, err
-	}
-	return ParseRedirects(text)
+	return false, false, 0, "" // the target is missing too: the 404 page
 }
 
 // location is the Location header that a redirect rule leads to. The query of

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -103,27 +104,51 @@ const maxErrorText = 4 << 10
 // it is known that the answer is good; boxo's error answers are held back, so
 // that another attempt or an error page can take their place.
 type attempt struct {
-	out       *pacedWriter
-	header    http.Header
-	as        int                 // status to send instead of 200, for the site's error pages; 0: none
-	redirect  func(string) string // makes a Location safe; nil: leave it
-	mutable   bool                // the content may change under its path
-	adjust    func(http.Header)   // of a good answer, the last word; may be nil
-	status    int                 // what was answered
-	held      bool                // the answer was held back
-	text      []byte              // of a held-back answer
+	out      *pacedWriter
+	header   http.Header
+	as       int                 // status to send instead of 200, for the site's error pages; 0: none
+	tagged   bool                // an error page has its entity tag and its time to be kept
+	redirect func(string) string // makes a Location safe; nil: leave it
+	mutable  bool                // the content may change under its path
+	dress    func(*attempt) bool // makes a good answer what the site wants; false: hold it back. May be nil
+	adjust   func(http.Header)   // of a good answer, the last word; may be nil
+	packer   *packer             // nil: the answer goes out as it is
+
+	// What the client asked for, as far as it matters here.
+	head    bool
+	ranged  bool
+	accepts coding
+	asked   string // its If-None-Match
+
+	status    int    // what was answered
+	held      bool   // the answer was held back
+	text      []byte // of a held-back answer
+	etag      string // of the plain content
+	kind      string // its media type
+	siteCache bool   // the site says how long the answer may be kept
+	plain     bool   // no sibling is to be looked for
+	sibling   coding // that of the file that is read, or is to be read instead
+	instead   string // path to try in place of a held-back answer: the same in another coding
+	moved     string // where a held-back answer is to be found
+	packing   *packing
 	committed bool
+	sent      bool // all of it: what is still written is in it
 }
 
-func newAttempt(out *pacedWriter) *attempt {
-	return &attempt{out: out, header: out.Header().Clone()}
+func newAttempt(out *pacedWriter, r *http.Request) *attempt {
+	a := &attempt{out: out, header: out.Header().Clone(), head: r.Method == http.MethodHead, ranged: r.Header.Get("Range") != ""}
+	if webRequest(r) {
+		a.accepts, a.asked = acceptedCodings(r.Header), strings.Join(r.Header.Values("If-None-Match"), ",")
+	}
+	return a
 }
 
 func (a *attempt) Header() http.Header { return a.header }
 
+// WriteHeader decides about the answer, when all is known of it but its bytes.
 func (a *attempt) WriteHeader(status int) {
 	if a.status != 0 {
-		if a.committed {
+		if a.committed && !a.sent {
 			a.out.WriteHeader(status)
 		}
 		return
@@ -133,11 +158,10 @@ func (a *attempt) WriteHeader(status int) {
 		a.held = true
 		return
 	}
+	a.etag = a.header.Get("Etag")
 	if a.as != 0 {
 		status = a.as
-		for _, k := range []string{"Etag", "Last-Modified", "Accept-Ranges", "Content-Disposition", "Ipfs-Uri"} {
-			a.header.Del(k)
-		}
+		a.disown()
 	}
 	if loc := a.header.Get("Location"); loc != "" && a.redirect != nil {
 		a.header.Set("Location", a.redirect(loc))
@@ -150,9 +174,31 @@ func (a *attempt) WriteHeader(status int) {
 		}
 		a.header.Set("Cache-Control", cc)
 	}
+	if a.dress != nil && !a.dress(a) {
+		a.held = true
+		return
+	}
 	if a.adjust != nil {
 		a.adjust(a.header)
 	}
+	if a.packer == nil || !a.encode(a.packer, status) {
+		a.commit(status)
+	}
+}
+
+// disown takes from an error page what is true of the page, not of the answer.
+func (a *attempt) disown() {
+	fields := []string{"Last-Modified", "Accept-Ranges", "Content-Disposition", "Ipfs-Uri"}
+	if !a.tagged {
+		fields = append(fields, "Etag")
+	}
+	for _, k := range fields {
+		a.header.Del(k)
+	}
+}
+
+// commit sends the header.
+func (a *attempt) commit(status int) {
 	dst := a.out.Header()
 	clear(dst)
 	for k, v := range a.header {
@@ -162,13 +208,21 @@ func (a *attempt) WriteHeader(status int) {
 	a.out.WriteHeader(status)
 }
 
+// errSent ends the reading of content whose bytes are out already.
+var errSent = errors.New("the answer is sent")
+
 func (a *attempt) Write(b []byte) (int, error) {
 	if a.status == 0 {
 		a.WriteHeader(http.StatusOK)
 	}
-	if a.held {
+	switch {
+	case a.held:
 		a.text = append(a.text, b[:min(len(b), maxErrorText-len(a.text))]...)
 		return len(b), nil
+	case a.packing != nil:
+		return a.packing.body.Write(b)
+	case a.sent:
+		return 0, errSent
 	}
 	return a.out.Write(b)
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -16,100 +17,158 @@ import (
 // (https://specs.ipfs.tech/http-gateways/web-redirects-file/).
 const rulesFile = "_redirects"
 
-// ParseRedirects checks the text of a _redirects file, at most 64 KiB, as
-// strictly as the gateway does when it carries it out. The error says what is wrong.
-func ParseRedirects(text []byte) ([]redirects.Rule, error) {
-	if len(text) > redirects.MaxFileSizeInBytes {
-		return nil, fmt.Errorf("larger than %d bytes", redirects.MaxFileSizeInBytes)
+// maxRulesFile bounds it, in bytes.
+const maxRulesFile = redirects.MaxFileSizeInBytes
+
+// Redirects are a site's rules, in the order in which they count. They are not
+// changed once they are parsed.
+type Redirects []rule
+
+// rule is one line of the file.
+type rule struct {
+	from   pattern
+	to     target
+	status int
+	// all tells that it answers with some page for whatever is not there. That is no
+	// use to whoever wants a script, and was not written for the path that is asked for.
+	all bool
+}
+
+// ParseRedirects reads the text of a _redirects file, at most 64 KiB, as
+// strictly as the gateway does when it carries it out. The error says what is
+// wrong, and in which line.
+func ParseRedirects(text []byte) (Redirects, error) {
+	if len(text) > maxRulesFile {
+		return nil, fmt.Errorf("could not parse %s: redirects file size cannot exceed %d bytes", rulesFile, maxRulesFile)
 	}
-	if bytes.IndexByte(text, 0) >= 0 {
-		return nil, fmt.Errorf("holds a NUL byte")
+	lines, err := redirects.Parse(bytes.NewReader(text))
+	var rules Redirects
+	if err == nil && bytes.IndexByte(text, 0) < 0 {
+		if rules, err = compileRules(lines); err == nil {
+			return rules, nil
+		}
 	}
-	rules, err := redirects.Parse(bytes.NewReader(text))
-	if err != nil {
-		return nil, err
+	// Only a file with a mistake is read a second time, to tell where it is.
+	number := 0
+	for line := range bytes.Lines(text) {
+		number++
+		if err := checkLine(line); err != nil {
+			return nil, fmt.Errorf("could not parse %s: line %d: %w", rulesFile, number, err)
+		}
 	}
-	for _, r := range rules {
-		if err := checkPlaceholders(r.From); err != nil {
+	return nil, fmt.Errorf("could not parse %s: %w", rulesFile, err)
+}
+
+func checkLine(line []byte) error {
+	if bytes.IndexByte(line, 0) >= 0 {
+		return errors.New("holds a NUL byte")
+	}
+	rules, err := redirects.Parse(bytes.NewReader(line))
+	if err == nil {
+		_, err = compileRules(rules)
+	}
+	return err
+}
+
+func compileRules(lines []redirects.Rule) (Redirects, error) {
+	rules := make(Redirects, 0, len(lines))
+	for _, l := range lines {
+		from, err := parsePattern(l.From)
+		if err != nil {
 			return nil, err
 		}
-		if _, err := parseTarget(r); err != nil {
+		to, err := parseTarget(l)
+		if err != nil {
 			return nil, err
 		}
+		all := from.splat && (l.Status == http.StatusOK || l.Status == http.StatusNotFound)
+		rules = append(rules, rule{from, to, l.Status, all})
 	}
 	return rules, nil
 }
 
-// Answer tells what rules do about a path that is not in the site, by the
-// first that matches: where answered, which path of the site is sent instead, or
-// nothing for a redirect. A rule that answers with an error does not count as one.
-func Answer(rules []redirects.Rule, path string) (instead string, answered bool) {
-	for _, r := range rules {
-		m, ok := matchRule(r.From, path)
-		if !ok {
-			continue
+// match is the first rule that matches a path that is not there, with what its
+// placeholders stand for.
+func (rs Redirects) match(path string) (rule, match, bool) {
+	have := strings.Split(strings.TrimSuffix(path, "/"), "/")
+	for _, r := range rs {
+		if m, ok := r.from.match(have); ok {
+			return r, m, true
 		}
-		to, err := parseTarget(r)
-		switch {
-		case err != nil:
-			return "", false
-		case r.Status >= 300 && r.Status < 400:
-			return "", true
-		case r.Status == http.StatusOK:
-			return to.contentPath(m), true
-		}
-		return "", false
 	}
-	return "", false
+	return rule{}, nil, false
 }
 
-func checkPlaceholders(from string) error {
-	seen := map[string]bool{}
-	for seg := range strings.SplitSeq(from, "/") {
-		if name, ok := strings.CutPrefix(seg, ":"); ok {
-			if seen[name] {
-				return fmt.Errorf("%.100q: placeholder :%s stands twice", from, name)
-			}
-			seen[name] = true
-		}
+// Answer tells what the rules do about a path that is not in the site: where
+// answered, which path of the site is sent instead, or nothing for a redirect. A
+// rule that answers with an error does not count as an answer.
+func (rs Redirects) Answer(path string) (instead string, answered bool) {
+	r, m, ok := rs.match(path)
+	switch {
+	case !ok:
+		return "", false
+	case r.status >= 300 && r.status < 400:
+		return "", true
+	case r.status == http.StatusOK:
+		return r.to.contentPath(m), true
 	}
-	return nil
+	return "", false
 }
 
 // match is what the placeholders of a rule stand for in one request, unescaped.
 type match map[string]string
 
-// matchRule matches a rule's path, in which ":name" stands for one segment and
-// a final "*" for the rest, with a path. A final slash makes no difference.
-func matchRule(from, path string) (match, bool) {
-	path = strings.TrimSuffix(path, "/")
-	from = strings.TrimSuffix(from, "/")
-	m := match{}
-	head, splat := strings.CutSuffix(from, "*")
-	want := strings.Split(head, "/")
-	have := strings.Split(path, "/")
+// pattern is a path in which ":name" stands for one segment and a final "*"
+// for the rest. A final slash makes no difference.
+type pattern struct {
+	segments []string // the first is empty: paths begin with a slash
+	splat    bool
+	head     string // what the splat's first segment begins with: "/a*" has "a", "/a/*" nothing
+}
+
+func parsePattern(from string) (pattern, error) {
+	head, splat := strings.CutSuffix(strings.TrimSuffix(from, "/"), "*")
+	p := pattern{segments: strings.Split(head, "/"), splat: splat}
 	if splat {
-		// "/a/*" ends in an empty segment, "/a*" in one that only begins so.
-		last := want[len(want)-1]
-		want = want[:len(want)-1]
-		if len(have) < len(want) {
+		last := len(p.segments) - 1
+		p.segments, p.head = p.segments[:last], p.segments[last]
+	}
+	seen := map[string]bool{}
+	for _, s := range p.segments {
+		if name, ok := strings.CutPrefix(s, ":"); ok {
+			if seen[name] {
+				return p, fmt.Errorf("%.100q: placeholder :%s stands twice", from, name)
+			}
+			seen[name] = true
+		}
+	}
+	return p, nil
+}
+
+// match compares the pattern with the segments of a path.
+func (p pattern) match(have []string) (match, bool) {
+	if len(have) < len(p.segments) || !p.splat && len(have) > len(p.segments) {
+		return nil, false
+	}
+	for i, want := range p.segments {
+		if strings.HasPrefix(want, ":") && have[i] != "" {
+			continue
+		}
+		if want != have[i] {
 			return nil, false
 		}
-		rest, ok := strings.CutPrefix(strings.Join(have[len(want):], "/"), last)
+	}
+	m := match{}
+	if p.splat {
+		rest, ok := strings.CutPrefix(strings.Join(have[len(p.segments):], "/"), p.head)
 		if !ok {
 			return nil, false
 		}
 		m["splat"] = rest
-		have = have[:len(want)]
 	}
-	if len(want) != len(have) {
-		return nil, false
-	}
-	for i, w := range want {
-		if name, ok := strings.CutPrefix(w, ":"); ok && have[i] != "" {
+	for i, want := range p.segments {
+		if name, ok := strings.CutPrefix(want, ":"); ok && have[i] != "" {
 			m[name] = have[i]
-		} else if w != have[i] {
-			return nil, false
 		}
 	}
 	return m, true

@@ -1,9 +1,17 @@
 package gateway
 
 import (
+	"context"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/holdfast-sites/holdfast/blockstore"
+	"github.com/holdfast-sites/holdfast/merkle"
 )
 
 func (w *world) ruled(rules string) {
@@ -145,4 +153,107 @@ func TestRulesFileThatIsAFolderIsAnError(t *testing.T) {
 	w := newWorld(t, nil)
 	w.publish("ruled", w.build(map[string]string{"index.html": "x", "_redirects/x": "y"}))
 	w.get("http://ruled.localhost/nothing").want(t, 500, "")
+}
+
+// counted tells how often each block is asked for, and may have some of them missing.
+type counted struct {
+	blockstore.Getter
+	mu      sync.Mutex
+	asked   map[cid.Cid]int
+	missing map[cid.Cid]bool
+}
+
+func (g *counted) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.asked[c]++
+	if g.missing[c] {
+		return blockstore.Block{}, blockstore.ErrUnavailable
+	}
+	return g.Getter.Get(ctx, c)
+}
+
+func countedWorld(t *testing.T) (*world, *counted) {
+	g := &counted{asked: map[cid.Cid]int{}, missing: map[cid.Cid]bool{}}
+	w := newWorld(t, func(cfg *Config) { g.Getter, cfg.Blocks = cfg.Blocks, g })
+	return w, g
+}
+
+// fileOf is the CID of a file at the top of the last published site.
+func (w *world) fileOf(name string) cid.Cid {
+	w.t.Helper()
+	id, err := merkle.Resolve(w.t.Context(), w.store, w.sites.list[len(w.sites.list)-1].Root, name)
+	must(w.t, err)
+	return id
+}
+
+func TestRulesAreReadOncePerRoot(t *testing.T) {
+	w, g := countedWorld(t)
+	w.publish("ruled", w.build(map[string]string{"index.html": "x", "_redirects": "/old / 302\n# " + t.Name(), "_headers": "/*\n  X-A: b\n", "_options": "listing: off"}))
+	for range 5 {
+		w.get("http://ruled.localhost/old").want(t, 302, "")
+		w.get("http://ruled.localhost/").wantHeader(t, "X-A", "b")
+	}
+	for _, name := range []string{"_redirects", "_headers", "_options"} {
+		if n := g.asked[w.fileOf(name)]; n != 1 {
+			t.Errorf("%s was read %d times", name, n)
+		}
+	}
+}
+
+func TestRulesThatCannotBeHadAreNoAnswerAboutThePath(t *testing.T) {
+	w, g := countedWorld(t)
+	w.publish("ruled", w.build(map[string]string{"index.html": "home", "404.html": "lost", "_redirects": "/old / 302\n", "_headers": "/*\n  X-A: b\n"}))
+	g.missing[w.fileOf("_redirects")] = true
+	w.get("http://ruled.localhost/old").want(t, 504, "")
+	w.get("http://ruled.localhost/nothing").want(t, 504, "")
+	w.get("http://ruled.localhost/").want(t, 200, "home") // rules say nothing about what is there
+
+	// Headers may forbid what must not be done with any page.
+	w.publish("headed", w.build(map[string]string{"index.html": "home 2", "_headers": "/*\n  Content-Security-Policy: default-src 'none'\n"}))
+	g.missing[w.fileOf("_headers")] = true
+	w.get("http://headed.localhost/").want(t, 504, "")
+	delete(g.missing, w.fileOf("_headers")) // and none of it is remembered
+	w.get("http://headed.localhost/").wantHeader(t, "Content-Security-Policy", "default-src 'none'")
+}
+
+func TestThousandsOfRulesAreEvaluatedAtOnce(t *testing.T) {
+	var b strings.Builder
+	for i := range 4000 {
+		fmt.Fprintf(&b, "/:a/%d/* /\n", i)
+	}
+	rules, err := ParseRedirects([]byte(b.String()))
+	must(t, err)
+	if allocs := testing.AllocsPerRun(10, func() { rules.match("/x/nothing/" + strings.Repeat("y/", 1000)) }); allocs > 10 {
+		t.Errorf("%v allocations for a path that nothing matches", allocs)
+	}
+	_, m, ok := rules.match("/x/3999/a/b")
+	if !ok || m["a"] != "x" || m["splat"] != "a/b" {
+		t.Errorf("%v %v", m, ok)
+	}
+}
+
+func TestMistakeInRulesIsToldByLine(t *testing.T) {
+	for text, want := range map[string]string{
+		"/a /b\n\n/c /d 301!\n":  "line 3: parsing status \"301!\": forced redirects",
+		"# x\n/a\x00 /b\n":       "line 2: holds a NUL byte",
+		"/a //evil\n":            "line 1: ",
+		"/a /b\n/:x/:x /y\n":     "line 2: ",
+		"/a /b Country=de x y\n": "line 1: must match format",
+	} {
+		if _, err := ParseRedirects([]byte(text)); err == nil || !strings.Contains(err.Error(), "could not parse _redirects: "+want) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func TestErrorPageOfARuleSaysWhatItIs(t *testing.T) {
+	w := newWorld(t, nil)
+	w.ruled("/dead /gone.html 410")
+	page := w.get("http://ruled.localhost/gone.html")
+	r := w.get("http://ruled.localhost/dead")
+	r.want(t, 410, "gone page")
+	r.wantHeader(t, "Etag", page.Header.Get("Etag"))
+	r = w.get("http://" + w.sites.list[0].Root.String() + ".ipfs.localhost/dead")
+	r.wantHeader(t, "Cache-Control", "public, max-age=29030400, immutable")
 }

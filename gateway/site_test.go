@@ -16,7 +16,7 @@ func TestSiteIsServedAtItsAliasItsNameAndItsCID(t *testing.T) {
 	for _, host := range []string{"blog.localhost:8080", name.String() + ".ipns.localhost:8080", root.String() + ".ipfs.localhost:8080", "BLOG.LocalHost."} {
 		r := w.get("http://" + host + "/")
 		r.want(t, 200, blog["index.html"])
-		r.wantHeader(t, "Content-Type", "text/html")
+		r.wantHeader(t, "Content-Type", "text/html; charset=utf-8")
 		if csp := r.Header.Get("Content-Security-Policy"); csp != "" {
 			t.Errorf("%s: a policy of ours on a site's origin: %s", host, csp)
 		}
@@ -61,7 +61,7 @@ func TestMissingPathGetsTheNearest404Page(t *testing.T) {
 	} {
 		r := w.get("http://blog.localhost"+path, "If-None-Match", "*", "Range", "bytes=0-1")
 		r.want(t, 404, want)
-		r.wantHeader(t, "Content-Type", "text/html")
+		r.wantHeader(t, "Content-Type", "text/html; charset=utf-8")
 		r.wantHeader(t, "Etag", "")
 		w.get("http://127.0.0.1:1/ipfs/"+root.String()+path).want(t, 404, want)
 	}

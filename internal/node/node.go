@@ -195,7 +195,7 @@ func readRules(text []byte) (author.Answers, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(path string) (string, bool) { return gateway.Answer(rules, path) }, nil
+	return rules.Answer, nil
 }
 
 // mayDialPrivate tells whether private addresses that others name are dialled. Those who

@@ -1,0 +1,178 @@
+package gateway
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// decoded is the body without its coding.
+func (r reply) decoded(t *testing.T) string {
+	t.Helper()
+	var from io.Reader = strings.NewReader(r.body)
+	switch c := r.Header.Get("Content-Encoding"); c {
+	case "gzip":
+		z, err := gzip.NewReader(from)
+		must(t, err)
+		from = z
+	case "br":
+		from = brotli.NewReader(from)
+	case "zstd":
+		z, err := zstd.NewReader(from)
+		must(t, err)
+		defer z.Close()
+		from = z
+	}
+	b, err := io.ReadAll(from)
+	must(t, err)
+	return string(b)
+}
+
+var long = map[string]string{
+	"index.html": strings.Repeat("<p>home</p>", 1000), "big.js": strings.Repeat("let a = 1;\n", 100_000), "huge.txt": strings.Repeat("0123456789abcdef", 300_000),
+	"short.css": "body{}", "pic.png": strings.Repeat("not really a picture", 1000), "404.html": strings.Repeat("lost ", 1000),
+	"app.js": strings.Repeat("let b = 2;\n", 1000), "app.js.br": "b-coded", "app.js.gz": "g-coded", "odd.js": strings.Repeat("let c = 3;\n", 1000), "odd.js.br/x": "a folder",
+}
+
+func TestTextIsSentInTheCodingThatTheClientTakes(t *testing.T) {
+	w := newWorld(t, nil)
+	w.publish("long", w.build(long))
+	seen := map[string]string{}
+	for _, c := range []struct{ path, accept, coding string }{
+		{"/", "", ""}, {"/", "gzip", "gzip"}, {"/", "br;q=0.5, gzip", "br"}, {"/", "gzip, deflate, br, zstd", "zstd"}, {"/", "zstd;q=0, br; q=0.0, gzip;q=0.1", "gzip"},
+		{"/", "identity, *;q=0", ""}, {"/big.js", "zstd", "zstd"}, {"/big.js", "br", "br"}, {"/short.css", "gzip", ""}, {"/pic.png", "gzip", ""}, {"/huge.txt", "gzip", ""}, {"/odd.js", "br", "br"},
+	} {
+		file := strings.TrimPrefix(c.path, "/")
+		if file == "" {
+			file = "index.html"
+		}
+		for range 2 { // made, and kept
+			r := w.get("http://long.localhost"+c.path, "Accept-Encoding", c.accept)
+			if got := r.decoded(t); r.StatusCode != 200 || got != long[file] {
+				t.Fatalf("%v: %d, %d bytes", c, r.StatusCode, len(got))
+			}
+			r.wantHeader(t, "Content-Encoding", c.coding)
+			if r.ContentLength != int64(len(r.body)) {
+				t.Errorf("%v: Content-Length %d of %d", c, r.ContentLength, len(r.body))
+			}
+			if v := r.Header.Get("Vary"); (v == "Accept-Encoding") != (len(long[file]) > 1024 && file != "pic.png") {
+				t.Errorf("%v: Vary %q", c, v)
+			}
+			etag := r.Header.Get("Etag")
+			if other, ok := seen[etag]; ok && other != c.path+c.coding {
+				t.Errorf("%v has the tag of %s", c, other)
+			}
+			seen[etag] = c.path + c.coding
+			again := w.get("http://long.localhost"+c.path, "Accept-Encoding", c.accept, "If-None-Match", etag)
+			again.want(t, 304, "")
+			again.wantHeader(t, "Etag", etag)
+			h := w.do(http.MethodHead, "http://long.localhost"+c.path, "Accept-Encoding", c.accept)
+			h.wantHeader(t, "Content-Encoding", c.coding)
+			h.wantHeader(t, "Etag", etag)
+		}
+	}
+	r := w.get("http://long.localhost/no/such", "Accept-Encoding", "br")
+	if r.StatusCode != 404 || r.decoded(t) != long["404.html"] || r.Header.Get("Content-Encoding") != "br" {
+		t.Errorf("404 page: %d %q", r.StatusCode, r.Header)
+	}
+}
+
+func TestPartsAreNeverCompressed(t *testing.T) {
+	w := newWorld(t, nil)
+	w.publish("long", w.build(long))
+	for _, path := range []string{"/big.js", "/app.js"} {
+		r := w.get("http://long.localhost"+path, "Accept-Encoding", "gzip, br", "Range", "bytes=4-9")
+		r.want(t, 206, long[path[1:]][4:10])
+		r.wantHeader(t, "Content-Encoding", "")
+	}
+	// The tag of a compressed whole is not that of the plain one, of which parts are.
+	whole := w.get("http://long.localhost/big.js", "Accept-Encoding", "gzip")
+	w.get("http://long.localhost/big.js", "Range", "bytes=4-9", "If-Range", whole.Header.Get("Etag")).want(t, 200, long["big.js"])
+}
+
+func TestFileThatTheSiteCompressedItselfIsUsed(t *testing.T) {
+	w := newWorld(t, nil)
+	root := w.build(long)
+	w.publish("long", root)
+	for _, origin := range []string{"http://long.localhost", "http://" + root.String() + ".ipfs.localhost", "http://127.0.0.1/ipfs/" + root.String()} {
+		for accept, want := range map[string]string{"gzip, br": "b-coded", "gzip": "g-coded", "": long["app.js"]} {
+			r := w.get(origin+"/app.js", "Accept-Encoding", accept)
+			r.want(t, 200, want)
+			r.wantHeader(t, "Content-Type", "text/javascript; charset=utf-8")
+			r.wantHeader(t, "Vary", "Accept-Encoding")
+			if uri := r.Header.Get("Ipfs-Uri"); strings.HasSuffix(uri, ".br") || strings.HasSuffix(uri, ".gz") {
+				t.Errorf("%s", uri)
+			}
+			etag := r.Header.Get("Etag")
+			again := w.get(origin+"/app.js", "Accept-Encoding", accept, "If-None-Match", etag)
+			again.want(t, 304, "")
+			again.wantHeader(t, "Etag", etag)
+		}
+		w.get(origin+"/app.js.br", "Accept-Encoding", "br").wantHeader(t, "Content-Encoding", "")
+	}
+}
+
+func TestTrustlessAnswersAreNeverCompressed(t *testing.T) {
+	w := newWorld(t, nil)
+	root := w.build(map[string]string{"a.txt": strings.Repeat("text ", 1000)})
+	for _, format := range []string{"raw", "car", "tar", "dag-json"} {
+		r := w.get("http://127.0.0.1/ipfs/"+root.String()+"/a.txt?format="+format, "Accept-Encoding", "gzip, br, zstd")
+		r.wantHeader(t, "Content-Encoding", "")
+	}
+}
+
+func TestABusyPackerLeavesTheBodyAsItIs(t *testing.T) {
+	p := newPacker()
+	for range cap(p.workers) {
+		p.workers <- struct{}{}
+	}
+	text := bytes.Repeat([]byte("text "), 1000)
+	key := packedKey{etag: `"x"`, coding: codingGzip}
+	if _, ok := p.pack(key, text); ok {
+		t.Error("packed beyond its limit")
+	}
+	<-p.workers
+	if packed, ok := p.pack(key, text); !ok || len(packed) > 500 {
+		t.Errorf("%v, %d bytes", ok, len(packed))
+	}
+	if _, ok := p.done.get(key); !ok {
+		t.Error("not kept")
+	}
+}
+
+func TestKeptStaysWithinItsBudget(t *testing.T) {
+	k := newKept[int](8000, func(b []byte) int64 { return int64(len(b)) })
+	for i := range 100 {
+		k.put(i%50, make([]byte, 900))
+		if k.bytes > 8000 || k.bytes < 0 {
+			t.Fatalf("%d bytes", k.bytes)
+		}
+	}
+	k.put(1000, make([]byte, 2000))
+	if _, ok := k.get(1000); ok {
+		t.Error("one takes more than an eighth")
+	}
+	if _, ok := k.get(49); !ok {
+		t.Error("the newest is gone")
+	}
+}
+
+func FuzzAcceptEncoding(f *testing.F) {
+	for _, s := range []string{"gzip, deflate, br, zstd", "gzip;q=0", "br;q=1.0,*;q=0", ";;,,q=", "GZIP ; Q=0.5", "zstd;q=nan"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got := acceptedCodings(http.Header{"Accept-Encoding": {s}})
+		for _, c := range ownCodings {
+			if got&c != 0 && !strings.Contains(strings.ToLower(s), c.String()) {
+				t.Fatalf("%q allows %s", s, c)
+			}
+		}
+	})
+}

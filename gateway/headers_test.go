@@ -1,0 +1,187 @@
+package gateway
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestGlobsMatchWholePaths(t *testing.T) {
+	for _, c := range []struct {
+		glob, path string
+		want       bool
+	}{
+		{"/", "/", true}, {"/", "/a", false}, {"/*", "/", true}, {"/*", "/a/b.html", true},
+		{"/a", "/a", true}, {"/a", "/a/", false}, {"/a/*", "/a/", true}, {"/a/*", "/a", true}, {"/a/*", "/ab", false}, {"/a/*", "/a/b/c", true},
+		{"/*.js", "/x.js", true}, {"/*.js", "/a/b/x.js", true}, {"/*.js", "/x.json", false}, {"/*.js", "/x.js.map.js", true},
+		{"/a/*/c", "/a/b/c", true}, {"/a/*/c", "/a/b/x/c", true}, {"/a/*/c", "/a/c", false}, {"/a/*/c*", "/a/b/cd/x", true},
+		{"/:lang/about", "/de/about", true}, {"/:lang/about", "/about", false}, {"/:lang/about", "//about", false}, {"/:lang/about", "/a/b/about", false},
+		{"/*/:x/z", "/a/b/c/z", true}, {"/*/:x/z", "/a/z", false}, {"/:a/:b", "/x/y", true}, {"/:a/:b", "/x/y/", false},
+		{"/a%20b", "/a b", true}, {"/*aab", "/aaab", true}, {"/*ab*ab", "/abxab", true}, {"/*ab*ab", "/ab", false}, {"/:a", "/", false},
+	} {
+		g, err := parseGlob(c.glob)
+		must(t, err)
+		if got := g.match(c.path); got != c.want {
+			t.Errorf("%s and %s: %v", c.glob, c.path, got)
+		}
+	}
+}
+
+func TestSafeFieldsAreSortedAndCanonical(t *testing.T) {
+	if !slices.IsSorted(safeFields) {
+		t.Error("not sorted: they are searched")
+	}
+	for _, f := range safeFields {
+		if http.CanonicalHeaderKey(f) != f {
+			t.Errorf("%s is spelled %s", f, http.CanonicalHeaderKey(f))
+		}
+	}
+}
+
+// dressed publishes a small site with these headers, and gives its origin.
+func (w *world) dressed(headers string) string {
+	w.t.Helper()
+	n := w.publish("dressed", w.build(map[string]string{
+		"index.html": "home", "a/page.html": "page", "a/app.js": "1", "data": `{"a":1}`, "404.html": "lost", "img.png": "png", "_headers": headers, "_redirects": "/old /a/page.html\n/in/* /a/page.html 200",
+	}))
+	return "http://" + n.String() + ".ipns.localhost"
+}
+
+func TestSiteSetsHeadersOfItsOwnAnswers(t *testing.T) {
+	w := newWorld(t, nil)
+	site := w.dressed(`# for all
+/*
+  X-Frame-Options: DENY
+  Referrer-Policy: no-referrer
+  Access-Control-Allow-Origin: https://friend.example
+  Link: </a/app.js>; rel=preload
+  Link: </img.png>; rel=preload
+/a/*
+  X-Frame-Options: SAMEORIGIN
+/:dir/page.html
+  X-Page: yes
+/data
+  content-type: application/json
+/a/app.js
+  Cache-Control: public, max-age=99999999, immutable
+`)
+	home := w.get(site + "/")
+	home.want(t, 200, "home")
+	for k, v := range map[string]string{
+		"X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer", "Access-Control-Allow-Origin": "https://friend.example",
+		"Link": "</a/app.js>; rel=preload, </img.png>; rel=preload", "X-Page": "", "X-Content-Type-Options": "nosniff",
+	} {
+		home.wantHeader(t, k, v)
+	}
+	page := w.get(site + "/a/page.html")
+	page.wantHeader(t, "X-Frame-Options", "SAMEORIGIN")
+	page.wantHeader(t, "Referrer-Policy", "no-referrer")
+	page.wantHeader(t, "X-Page", "yes")
+	w.get(site+"/data").wantHeader(t, "Content-Type", "application/json")
+	w.get(site+"/no/such").wantHeader(t, "X-Frame-Options", "DENY") // error pages of the site are its answers, too
+	w.get(site+"/in/x").wantHeader(t, "X-Frame-Options", "DENY")
+	w.get(site+"/", "If-None-Match", home.Header.Get("Etag")).wantHeader(t, "X-Frame-Options", "DENY")
+	w.do(http.MethodHead, site+"/data").wantHeader(t, "Content-Type", "application/json")
+
+	// The site may say how long its files are kept, but not beyond its record's end, an hour from now.
+	if cc := w.get(site + "/a/app.js").Header.Get("Cache-Control"); cc != "public, max-age=3599, immutable" && cc != "public, max-age=3598, immutable" {
+		t.Errorf("Cache-Control %q", cc)
+	}
+}
+
+func TestHeadersCountOnOriginsOfTheSitesOwnOnly(t *testing.T) {
+	w := newWorld(t, nil)
+	w.dressed("/*\n  X-Frame-Options: DENY\n  Content-Security-Policy: default-src 'self'\n")
+	root := w.sites.list[0].Root.String()
+	r := w.get("http://127.0.0.1/ipfs/" + root + "/")
+	r.want(t, 200, "home")
+	r.wantHeader(t, "X-Frame-Options", "")
+	r.wantHeader(t, "Content-Security-Policy", sandbox)
+	w.get("http://"+root+".ipfs.localhost/").wantHeader(t, "X-Frame-Options", "DENY")
+	w.get("http://dressed.localhost/").wantHeader(t, "X-Frame-Options", "DENY")
+}
+
+func TestSiteCannotSetWhatIsNotItsOwn(t *testing.T) {
+	for _, name := range []string{
+		"Set-Cookie", "Content-Length", "Content-Encoding", "Transfer-Encoding", "Connection", "Keep-Alive", "Upgrade", "Trailer", "TE", "ETag", "Last-Modified",
+		"Ipfs-Path", "X-Ipfs-Path", "X-Ipfs-Roots", "Ipfs-Uri", "Location", "Date", "Server", "Vary", "Age", "Via", "Accept-Ranges", "Content-Range", "Allow", "Alt-Svc",
+		"WWW-Authenticate", "Basic-Auth", "Clear-Site-Data", "X-Accel-Redirect", "X-Sendfile", "X-Forwarded-Host", "X-Real-IP", "Server-Timing", "Refresh", "Proxy-Authenticate",
+	} {
+		h, err := ParseHeaders([]byte("/*\n  " + name + ": x\n"))
+		if err != nil || len(h.Ignored) != 1 || h.Ignored[0].Line != 2 {
+			t.Errorf("%s: %+v, %v", name, h, err)
+		}
+		got := http.Header{}
+		h.apply("/", got)
+		if len(got) != 0 {
+			t.Errorf("%s: sets %v", name, got)
+		}
+	}
+}
+
+func TestMistakesInAHeadersFileAreToldByLineAndTakeNoPageAway(t *testing.T) {
+	many := strings.Repeat("/a\n", maxHeaderRules) + "/b\n"
+	for text, want := range map[string]string{
+		"X-A: b\n":                               "line 1:",
+		"/a\n  X-A: b\nnonsense\n":               "line 3:",
+		"/a\n  X A: b\n":                         "line 2:",
+		"/a\n  X-A:\n":                           "line 2:",
+		"/a\n  X-A: \x01\n":                      "line 2:",
+		"/a\n  X-A: b\rX-B: c\n":                 "line 2:",
+		"/a\n  Content-Type: no type\n":          "line 2:",
+		"/*/*/*/*/*\n  X-A: b\n":                 "line 1:",
+		"/a b\n  X-A: b\n":                       "line 2:",
+		"\ufeff/a\n  X-A: b\n":                   "line 1:",
+		many:                                     "line 1001:",
+		"#" + strings.Repeat("x", 64<<10):        "larger than 65536 bytes",
+		"/a\n X-A: " + strings.Repeat("x", 5000): "line 2:",
+	} {
+		if _, err := ParseHeaders([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.40q: %v", text, err)
+		}
+	}
+	if _, err := ParseHeaders([]byte("#" + strings.Repeat("x", 64<<10-1))); err != nil {
+		t.Error(err)
+	}
+	w := newWorld(t, nil)
+	site := w.dressed("nonsense\n/*\n  X-Frame-Options: DENY\n")
+	r := w.get(site + "/")
+	r.want(t, 200, "home")
+	r.wantHeader(t, "X-Frame-Options", "DENY")
+}
+
+func TestAHeadersFileThatIsAFolderIsNone(t *testing.T) {
+	w := newWorld(t, nil)
+	w.publish("odd", w.build(map[string]string{"index.html": "x", "_headers/x": "y", "_options/x": "y"}))
+	w.get("http://odd.localhost/").want(t, 200, "x")
+}
+
+func TestCacheTimesAreCapped(t *testing.T) {
+	for in, want := range map[string]string{
+		"public, max-age=100, immutable": "public, max-age=60, immutable",
+		"max-age=10":                     "max-age=10",
+		"MAX-AGE=\"100\",s-maxage=61, stale-while-revalidate=99999999999999999999": "MAX-AGE=60, s-maxage=60, stale-while-revalidate=60",
+		"no-store": "no-store",
+	} {
+		if got := capAge(in, time.Minute); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+func FuzzParseHeaders(f *testing.F) {
+	f.Add([]byte("/*\n  X-Frame-Options: DENY\n/a/:b\n  Cache-Control: max-age=1\n  Cache-Control: no-cache\n"), "/a/b")
+	f.Add([]byte("# x\n\n/*a*b*\nSet-Cookie: a=b\nX-A: \r\n"), "/aab")
+	f.Fuzz(func(t *testing.T, text []byte, path string) {
+		hs, _ := ParseHeaders(text)
+		h := http.Header{}
+		hs.apply(path, h)
+		for name, values := range h {
+			if !siteMaySet(name) || len(values) != 1 || strings.ContainsAny(values[0], "\r\n\x00") {
+				t.Fatalf("%q: %q", name, values)
+			}
+		}
+	})
+}

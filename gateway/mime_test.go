@@ -1,0 +1,43 @@
+package gateway
+
+import (
+	"mime"
+	"strings"
+	"testing"
+)
+
+func TestFilesHaveTheTypesThatBrowsersWant(t *testing.T) {
+	w := newWorld(t, nil)
+	want := map[string]string{
+		"a.svg": "image/svg+xml", "a.wasm": "application/wasm", "a.mjs": "text/javascript; charset=utf-8", "a.woff2": "font/woff2", "a.avif": "image/avif",
+		"a.webp": "image/webp", "a.jsonld": "application/ld+json", "a.webmanifest": "application/manifest+json", "a.md": "text/markdown; charset=utf-8",
+		"a.css": "text/css; charset=utf-8", "A.HTML": "text/html; charset=utf-8", "a.txt": "text/plain; charset=utf-8", "a.json": "application/json",
+		".well-known/apple-app-site-association": "application/json", ".well-known/security.txt": "text/plain; charset=utf-8", "LICENSE": "text/plain; charset=utf-8",
+		"x.unheardof": "text/plain; charset=utf-8",
+	}
+	files := map[string]string{}
+	for name := range want {
+		files[name] = "{\"is\": \"content\"}\n"
+		if strings.Contains(want[name], "plain") {
+			files[name] = "just words"
+		}
+	}
+	root := w.build(files)
+	w.publish("types", root)
+	for name, want := range want {
+		r := w.get("http://types.localhost/" + name)
+		r.want(t, 200, "")
+		r.wantHeader(t, "Content-Type", want)
+		r.wantHeader(t, "X-Content-Type-Options", "nosniff")
+		w.get("http://127.0.0.1/ipfs/"+root.String()+"/"+name).wantHeader(t, "Content-Type", want)
+	}
+	w.get("http://types.localhost/LICENSE?filename=a.css").wantHeader(t, "Content-Type", "text/css; charset=utf-8")
+}
+
+func TestTypesAreWellFormed(t *testing.T) {
+	for ext, typ := range mediaTypes {
+		if got, _, err := mime.ParseMediaType(typ); err != nil || got != typ || ext != strings.ToLower(ext) || ext[0] != '.' {
+			t.Errorf("%s: %s: %v", ext, typ, err)
+		}
+	}
+}
