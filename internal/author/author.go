@@ -75,8 +75,8 @@ type Config struct {
 	DNSLink func(ctx context.Context, domain string) (path string, ttl time.Duration, err error)
 	// Resolvers are the DNS resolvers of the given names, or those that are configured where none is given. Nil: there are none.
 	Resolvers func(names []string) ([]dns.Resolver, error)
-	// Rules reads a _redirects file as strictly as gateways do; nil: unchecked.
-	Rules func(text []byte) (Answers, error)
+	// Rules reads a site's rules as strictly as gateways do; nil: unchecked.
+	Rules func(SiteFiles) (SiteRules, error)
 	// Home is where the keys are: what lies in it, or around it, is never built. Empty: anything is.
 	Home string
 	// Cache is a folder for what can be made again at some cost; empty: nothing is remembered.
@@ -119,7 +119,7 @@ func New(c Config) *Author {
 		c.Peers = func() []peer.AddrInfo { return nil }
 	}
 	if c.Rules == nil {
-		c.Rules = func([]byte) (Answers, error) { return nil, nil }
+		c.Rules = func(SiteFiles) (SiteRules, error) { return SiteRules{}, nil }
 	}
 	if c.HTTP == nil {
 		c.HTTP = &http.Client{}

@@ -383,10 +383,16 @@ func TestPreflightSaysWhatReadersWouldFind(t *testing.T) {
 	if p := a.publish(req(a.folder("good", "index.html", "x", "_redirects", "/a /b 301\n"))); p.Preflight.Total != 0 {
 		t.Errorf("%+v", p.Preflight)
 	}
+	if p := a.publish(req(a.folder("cookie", "index.html", "x", "_headers", "/*\n  Set-Cookie: a=b\n"))); !warned(p, `ignored field: "_headers" line 2: "Set-Cookie" is not for a site to set`) {
+		t.Errorf("%s", p.Preflight.Text(10))
+	}
 	before := ask[node.Sites](a, "status", author.StatusRequest{Alias: "blog"}).Sites[0]
 	a.refused(control.Failed, "_redirects", "publish", req(a.folder("bad", "index.html", "x", "_redirects", "/a /b 999\n")))
 	a.refused(control.Failed, "larger than", "publish", req(a.folder("huge", "index.html", "x", "_redirects", strings.Repeat("/a /b\n", 12_000))))
 	a.refused(control.Failed, "must be a file", "publish", req(a.folder("dir", "index.html", "x", "_redirects/x", "x")))
+	a.refused(control.Failed, "_headers: line 2:", "publish", req(a.folder("headers", "index.html", "x", "_headers", "/*\n  X-A no colon\n")))
+	a.refused(control.Failed, "_options: line 1:", "publish", req(a.folder("options", "index.html", "x", "_options", "listing: perhaps\n")))
+	a.refused(control.Failed, "_redirects: line 2: parsing status \"301!\": forced", "publish", req(a.folder("forced", "index.html", "x", "_redirects", "# force\n/a /b 301!\n")))
 	if after := ask[node.Sites](a, "status", author.StatusRequest{Alias: "blog"}).Sites[0]; after.Sequence != before.Sequence {
 		t.Error("the name moved though the rules are bad")
 	}

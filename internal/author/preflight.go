@@ -2,7 +2,6 @@ package author
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -13,16 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/holdfast-sites/holdfast/internal/author/preflight"
-	"github.com/holdfast-sites/holdfast/merkle"
 )
-
-// maxRules is the size, in bytes, up to which gateways read a _redirects file
-// (https://specs.ipfs.tech/http-gateways/web-redirects-file/).
-const maxRules = 64 << 10
-
-// Answers says what a site's rules do about a path that isn't there: where
-// answered, the path of the site that is sent instead, or nothing for a redirect.
-type Answers func(path string) (instead string, answered bool)
 
 // PreflightError says that a site was refused for what the preflight found in it.
 type PreflightError struct{ Report preflight.Report }
@@ -65,11 +55,11 @@ func (a *Author) memory(p *publication) string {
 // what an earlier check found, at what has changed since. *PreflightError
 // where it finds anything and must not.
 func (a *Author) check(ctx context.Context, root cid.Cid, memory string, strict bool, report func(Event)) (preflight.Report, error) {
-	answers, err := a.rules(ctx, root)
+	rules, err := a.rules(ctx, root)
 	if err != nil {
 		return preflight.Report{}, err
 	}
-	o := preflight.Options{Answers: answers, Progress: patiently(report)}
+	o := preflight.Options{Answers: rules.Answers, CleanURLs: rules.CleanURLs, Known: rules.Known, Progress: patiently(report)}
 	if memory != "" {
 		o.Before = preflight.Load(memory)
 	}
@@ -87,34 +77,6 @@ func (a *Author) check(ctx context.Context, root cid.Cid, memory string, strict 
 		return r, &PreflightError{r}
 	}
 	return r, nil
-}
-
-// rules reads the site's rules, which must be as gateways want them; nil where there are none.
-func (a *Author) rules(ctx context.Context, root cid.Cid) (Answers, error) {
-	c, err := merkle.Resolve(ctx, a.Store, root, "_redirects")
-	if errors.Is(err, merkle.ErrNoPath) {
-		return nil, nil // no rules, or the root is one file
-	}
-	if err != nil {
-		return nil, err
-	}
-	f, err := merkle.OpenFile(ctx, a.Store, c)
-	if err != nil {
-		return nil, &merkle.PathError{Path: "_redirects", CID: c, Err: errors.New("must be a file")}
-	}
-	defer f.Close()
-	text, err := readUpTo(f, maxRules+1)
-	if err != nil {
-		return nil, err
-	}
-	if len(text) > maxRules {
-		return nil, &merkle.PathError{Path: "_redirects", CID: c, Err: errors.New("is larger than 65536 bytes, which no gateway reads")}
-	}
-	answers, err := a.Rules(text)
-	if err != nil {
-		return nil, &merkle.PathError{Path: "_redirects", CID: c, Err: err}
-	}
-	return answers, nil
 }
 
 // patiently reports the progress of a check that takes longer than people

@@ -24,7 +24,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/holdfast-sites/holdfast/blockstore"
-	"github.com/holdfast-sites/holdfast/gateway"
 	"github.com/holdfast-sites/holdfast/internal/author"
 	"github.com/holdfast-sites/holdfast/internal/p2p"
 	"github.com/holdfast-sites/holdfast/internal/state"
@@ -188,14 +187,6 @@ func (n *Node) connect(ctx context.Context) error {
 		n.cfg.Pins.Name = host
 	}
 	return nil
-}
-
-func readRules(text []byte) (author.Answers, error) {
-	rules, err := gateway.ParseRedirects(text)
-	if err != nil {
-		return nil, err
-	}
-	return rules.Answer, nil
 }
 
 // mayDialPrivate tells whether private addresses that others name are dialled. Those who

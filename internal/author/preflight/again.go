@@ -75,7 +75,7 @@ type difference struct {
 func (c *checker) differs(before *Result) (difference, bool) {
 	d := difference{files: make(map[string]bool), gone: make(map[string]bool)}
 	for change, err := range merkle.Diff(c.ctx, c.tree.get, before.root, c.root) {
-		if err != nil || change.Path == "" || change.Path == rulesFile || len(d.files)+len(d.gone) > maxKept {
+		if err != nil || change.Path == "" || isRules(change.Path) || len(d.files)+len(d.gone) > maxKept {
 			return d, false
 		}
 		switch change.Kind {
@@ -86,6 +86,9 @@ func (c *checker) differs(before *Result) (difference, bool) {
 			d.gone[change.Path], d.came = true, true
 			continue
 		case merkle.Added:
+			if c.tree.entry(fallbackPage) != nil {
+				return d, false // it may have answered for links that have no finding
+			}
 			d.came = true
 		}
 		if change.After.Prefix().Codec == cid.Raw || change.Path[len(change.Path)-1] != '/' {
@@ -98,7 +101,7 @@ func (c *checker) differs(before *Result) (difference, bool) {
 // judgedOtherwise says that a link's finding isn't any more what it was.
 func (c *checker) judgedOtherwise(f Finding) bool {
 	switch f.Kind {
-	case LocalLink, LargeFile:
+	case LocalLink, LargeFile, IgnoredField:
 		return false
 	}
 	now, ok := c.judge(f.Page, []byte(f.Target), f.Kind == RootAbsolute)

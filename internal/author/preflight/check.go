@@ -15,8 +15,17 @@ import (
 	"github.com/holdfast-sites/holdfast/blockstore"
 )
 
-// rulesFile holds a site's rules.
-const rulesFile = "_redirects"
+// isRules tells whether a file at the site's top changes what links lead to.
+func isRules(path string) bool {
+	switch path {
+	case "_redirects", "_headers", "_options", fallbackPage:
+		return true
+	}
+	return false
+}
+
+// fallbackPage answers for pages that are not there, where the site has it.
+const fallbackPage = "200.html"
 
 // maxPage is how much of a page is read, in bytes.
 const maxPage = 16 << 20
@@ -27,6 +36,10 @@ type Options struct {
 	// given with a slash before it: where answered, the path of the site that is sent
 	// instead, or nothing for a redirect. nil: the site has no rules.
 	Answers func(path string) (instead string, answered bool)
+	// CleanURLs says that gateways find x.html as x.
+	CleanURLs bool
+	// Known are findings of whoever read the site's rules, to be told with the others.
+	Known []Finding
 	// Before is what the last check of the site found; nil: everything is read.
 	Before *Result
 	// Workers are how many pages are read at once; 0: GOMAXPROCS.
@@ -67,6 +80,9 @@ func Check(ctx context.Context, g blockstore.Getter, root cid.Cid, o Options) (*
 	}
 	if err := c.all(files); err != nil {
 		return nil, err
+	}
+	for _, f := range o.Known {
+		c.found(f)
 	}
 	return c.result(), nil
 }
@@ -254,6 +270,8 @@ func (c *checker) judge(page string, target []byte, top bool) (Finding, bool) {
 		e = in.entries["index.html"]
 	}
 	switch {
+	case e == nil && c.page(string(target)) != nil:
+		return c.clean(page, string(target)), false
 	case e == nil && in != nil:
 		return Finding{Kind: NoIndex, Target: string(target)}, false
 	case e == nil:
@@ -265,6 +283,26 @@ func (c *checker) judge(page string, target []byte, top bool) (Finding, bool) {
 		return Finding{}, true
 	}
 	return Finding{Kind: RootAbsolute, Target: string(target), Suggestion: relative(page, string(target), in != nil)}, false
+}
+
+// page is the page that a path without extension means; nil for none.
+func (c *checker) page(target string) *entry {
+	if !c.CleanURLs || target == "" {
+		return nil
+	}
+	return c.tree.entry(target + ".html")
+}
+
+// clean is the finding for a link to a page without its extension.
+func (c *checker) clean(page, target string) Finding {
+	c.page(target).linked.Store(true)
+	return Finding{Kind: CleanURL, Target: target, Suggestion: relative(page, target+".html", false)}
+}
+
+// falls tells whether the site's fallback page answers for a path: where it may be that of a page.
+func (c *checker) falls(target string) bool {
+	_, name := split(target)
+	return c.tree.entry(fallbackPage) != nil && (isPage(name) || !strings.Contains(name, "."))
 }
 
 // missing judges a link to what isn't there.
@@ -279,6 +317,9 @@ func (c *checker) missing(page, target string) (Finding, bool) {
 				return Finding{}, true
 			}
 		}
+	}
+	if c.falls(target) {
+		return Finding{}, true
 	}
 	if have := c.tree.unfold(target); have != "" {
 		return Finding{Kind: WrongCase, Target: target, Suggestion: relative(page, have, c.tree.folder(have) != nil)}, false

@@ -155,6 +155,35 @@ func TestWhatARuleAnswersIsNotBroken(t *testing.T) {
 		"broken_link index.html:1 app/x/y", "broken_link index.html:1 lost/x", "broken_link index.html:1 new/x")
 }
 
+func TestALinkWithoutExtensionIsToldAsWhatItIs(t *testing.T) {
+	s := newSite(t, "index.html", "<a href=about><a href=/about/><a href=posts><a href=nothing>", "about.html", "", "posts.html", "", "posts/one.html", "")
+	r := s.wants(Options{CleanURLs: true}, "broken_link index.html:1 nothing", "clean_url index.html:1 about about.html", "clean_url index.html:1 posts posts.html")
+	if err := os.Remove(filepath.Join(s.dir, "about.html")); err != nil {
+		t.Fatal(err)
+	}
+	s.wants(Options{CleanURLs: true, Before: r}, "broken_link index.html:1 about", "broken_link index.html:1 nothing", "clean_url index.html:1 posts posts.html")
+	s.wants(Options{}, "broken_link index.html:1 about", "broken_link index.html:1 nothing", "no_index index.html:1 posts")
+}
+
+func TestAFallbackPageAnswersForPages(t *testing.T) {
+	s := newSite(t, "index.html", "<a href=some/where><a href=x.html><script src=x.js></script>", "200.html", "")
+	r := s.wants(Options{}, "broken_link index.html:1 x.js")
+	if err := os.Remove(filepath.Join(s.dir, "200.html")); err != nil {
+		t.Fatal(err)
+	}
+	s.wants(Options{Before: r}, "broken_link index.html:1 some/where", "broken_link index.html:1 x.html", "broken_link index.html:1 x.js")
+}
+
+func TestWhatIsKnownOfTheRulesIsToldAndKept(t *testing.T) {
+	s := newSite(t, "index.html", "", "_headers", "x")
+	known := []Finding{{Kind: IgnoredField, Page: "_headers", Line: 3, Link: "Set-Cookie"}}
+	r := s.wants(Options{Known: known}, "ignored_field _headers:3 Set-Cookie")
+	s.write("other.html", "")
+	r = s.wants(Options{Known: known, Before: r}, "ignored_field _headers:3 Set-Cookie")
+	s.write("_headers", "y")
+	s.wants(Options{Before: r})
+}
+
 func TestAFileIsLargeFromOneByteOverTheLimit(t *testing.T) {
 	s := newSite(t, "index.html", "")
 	for name, size := range map[string]int64{"fits.bin": MaxFile, "large.bin": MaxFile + 1} {
@@ -238,7 +267,7 @@ func TestAChangeIsToldAsAFirstLookWouldTellIt(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 0))
-			names := []string{"index.html", "a.html", "A.html", "b.html", "b", "d/index.html", "d/x.html", "D/y.html", "d/e/z.html", "d/e/index.html", "css/s.css"}
+			names := []string{"index.html", "a.html", "A.html", "b.html", "b", "d/index.html", "d/x.html", "D/y.html", "d/e/z.html", "d/e/index.html", "css/s.css", "d.html", "200.html"}
 			refs := append([]string{"d", "d/", "../", "/a.html", "../d/x.html", "d/e", "/", "B.HTML", "x.html", "nothing"}, names...)
 			s := newSite(t, "index.html", "")
 			var before *Result
@@ -246,7 +275,8 @@ func TestAChangeIsToldAsAFirstLookWouldTellIt(t *testing.T) {
 				for range 1 + random.IntN(3) {
 					edit(s, random, names, refs)
 				}
-				full, changed := s.check(Options{}), s.check(Options{Before: before})
+				clean := seed%2 == 1
+				full, changed := s.check(Options{CleanURLs: clean}), s.check(Options{CleanURLs: clean, Before: before})
 				if !reflect.DeepEqual(full.Report(), changed.Report()) {
 					t.Fatalf("anew\n  %s\nas a change\n  %s", strings.Join(brief(full), "\n  "), strings.Join(brief(changed), "\n  "))
 				}

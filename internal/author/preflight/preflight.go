@@ -25,12 +25,14 @@ const (
 	NoIndex      Kind = "no_index"      // a folder without index.html: readers see a list of files
 	LocalLink    Kind = "local_link"    // to the machine that the reader sits at
 	LargeFile    Kind = "large_file"    // over MaxFile
+	CleanURL     Kind = "clean_url"     // right where pages are found without their extension, which isn't everywhere
+	IgnoredField Kind = "ignored_field" // of _headers: gateways don't let a site set it
 )
 
 // kinds in the order in which people are told.
-var kinds = [manyKinds]Kind{BrokenLink, WrongCase, NoIndex, LocalLink, RootAbsolute, LargeFile}
+var kinds = [manyKinds]Kind{BrokenLink, WrongCase, NoIndex, LocalLink, IgnoredField, RootAbsolute, CleanURL, LargeFile}
 
-const manyKinds = 6
+const manyKinds = 8
 
 // MaxFile is the size, in bytes, over which a file is told: more than other
 // hosts of static sites take for one (Cloudflare Pages: 25 MiB), and
@@ -98,6 +100,10 @@ func (f *Finding) say() {
 		}
 	case LocalLink:
 		fmt.Fprintf(&b, "%q leads to the reader's own machine", f.Link)
+	case CleanURL:
+		fmt.Fprintf(&b, "%q has no extension: other gateways, and Kubo's, don't find the page", f.Link)
+	case IgnoredField:
+		fmt.Fprintf(&b, "%q is not for a site to set; gateways leave it out", f.Link)
 	case LargeFile:
 		fmt.Fprintf(&b, "%d bytes, more than %d: many gateways are slow with such files or refuse them", f.Bytes, MaxFile)
 	}
