@@ -52,7 +52,7 @@ func (e *env) app() *cli.App {
 			"ADDRESS is a CID, /ipfs/…, /ipns/…, ipfs://, ipns://, or a site's alias, with a path.",
 	}
 	app.Commands = []*cli.Command{
-		e.demoCommand(), e.upCommand(), e.publishCommand(), e.buildCommand(), e.serveCommand(),
+		e.demoCommand(), e.upCommand(), e.publishCommand(), e.buildCommand(), e.previewCommand(), e.serveCommand(),
 		e.statusCommand(), e.sitesCommand(), e.historyCommand(), e.diffCommand(), e.rollbackCommand(), e.planCommand(), e.applyCommand(),
 		e.getCommand(), e.catCommand(), e.importCommand(), e.exportCommand(),
 		e.nameCommand(), e.followCommand(), e.domainCommand(), e.keyCommand(), e.hostCommand(), e.operatorCommand(), e.tokenCommand(),

@@ -30,6 +30,12 @@ type SiteRules struct {
 	Known []preflight.Finding
 }
 
+// Check looks at everything under a root of the store, as a publish does before
+// it signs. Errors: that the site's rules can't be used, and those of reading it.
+func (a *Author) Check(ctx context.Context, root cid.Cid, report func(Event)) (preflight.Report, error) {
+	return a.check(ctx, root, "", false, report)
+}
+
 // rules reads the site's rules, which must be as gateways want them.
 func (a *Author) rules(ctx context.Context, root cid.Cid) (SiteRules, error) {
 	var files SiteFiles
