@@ -242,7 +242,8 @@ func (a *attempt) confirm(etag string) {
 	}
 }
 
-// finish sends what was collected. It must be called once all is written.
+// finish sends what was collected. It must be called once all is written, and may
+// yet hold the answer back.
 func (a *attempt) finish() {
 	p := a.packing
 	if p == nil {
@@ -251,13 +252,15 @@ func (a *attempt) finish() {
 	a.packing = nil
 	defer p.packer.space.Release(p.space)
 	plain := p.body.Bytes()
-	if int64(len(plain)) == p.space {
-		if packed, ok := p.packer.pack(p.key, plain); ok {
-			a.sendPacked(p.key, p.status, packed)
-			return
-		}
+	if int64(len(plain)) != p.space {
+		a.held, a.status = true, http.StatusBadGateway // the rest can't be had, and there is still time to say so
+		return
 	}
-	a.commit(p.status) // half a body is seen to be one by its Content-Length
+	if packed, ok := p.packer.pack(p.key, plain); ok {
+		a.sendPacked(p.key, p.status, packed)
+		return
+	}
+	a.commit(p.status)
 	_, _ = a.out.Write(plain)
 }
 

@@ -2,14 +2,19 @@ package gateway
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/andybalholm/brotli"
+	"github.com/ipfs/boxo/ipld/merkledag"
+	"github.com/ipfs/go-cid"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/holdfast-sites/holdfast/blockstore"
 )
 
 // decoded is the body without its coding.
@@ -125,6 +130,41 @@ func TestTrustlessAnswersAreNeverCompressed(t *testing.T) {
 		r := w.get("http://127.0.0.1/ipfs/"+root.String()+"/a.txt?format="+format, "Accept-Encoding", "gzip, br, zstd")
 		r.wantHeader(t, "Content-Encoding", "")
 	}
+}
+
+func TestHalfOfATextIsNeverSentCompressed(t *testing.T) {
+	w, g := countedWorld(t)
+	var b strings.Builder
+	for i := range 300_000 {
+		fmt.Fprintln(&b, i)
+	}
+	w.publish("long", w.build(map[string]string{"long.txt": b.String()}))
+	root, err := w.store.Get(t.Context(), w.fileOf("long.txt"))
+	must(t, err)
+	links, err := dagLinks(root)
+	must(t, err)
+	g.missing[links[len(links)-1]] = true
+	r := w.get("http://long.localhost/long.txt", "Accept-Encoding", "zstd", "Accept", "application/json")
+	if r.StatusCode != 504 || r.Header.Get("Content-Encoding") != "" || !strings.Contains(r.body, links[len(links)-1].String()) {
+		t.Errorf("%d %v %.300s", r.StatusCode, r.Header, r.body)
+	}
+	clear(g.missing)
+	if r := w.get("http://long.localhost/long.txt", "Accept-Encoding", "zstd"); r.StatusCode != 200 || r.decoded(t) != b.String() {
+		t.Errorf("%d", r.StatusCode)
+	}
+}
+
+// dagLinks are the CIDs that a dag-pb block links to.
+func dagLinks(b blockstore.Block) ([]cid.Cid, error) {
+	node, err := merkledag.DecodeProtobuf(b.RawData())
+	if err != nil {
+		return nil, err
+	}
+	var out []cid.Cid
+	for _, l := range node.Links() {
+		out = append(out, l.Cid)
+	}
+	return out, nil
 }
 
 func TestABusyPackerLeavesTheBodyAsItIs(t *testing.T) {

@@ -66,15 +66,14 @@ func (c *content) serveEarlier(w *pacedWriter, r *http.Request, o origin) bool {
 	r2 := r.Clone(r.Context())
 	plainTags(r2.Header, a.accepts)
 	c.run(a, r2, o, "/ipfs/"+before.String()+path)
-	if a.held {
-		t.set(func(t *trace) { t.failed = nil })
-		return false
-	}
-	if a.status == 0 {
+	if !a.held && a.status == 0 {
 		a.WriteHeader(http.StatusOK)
 	}
 	a.finish()
-	return true
+	if a.held {
+		t.set(func(t *trace) { t.failed = nil })
+	}
+	return !a.held
 }
 
 // before asks what the site showed before, where that may still be shown.

@@ -79,6 +79,12 @@ func (p *pacedWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// alive tells that content arrives, though none of it is sent yet.
+func (p *pacedWriter) alive() {
+	p.extend(p.timeout + p.stall)
+	p.timer.Reset(p.timeout)
+}
+
 // Unwrap is for http.ResponseController.
 func (p *pacedWriter) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
@@ -220,6 +226,7 @@ func (a *attempt) Write(b []byte) (int, error) {
 		a.text = append(a.text, b[:min(len(b), maxErrorText-len(a.text))]...)
 		return len(b), nil
 	case a.packing != nil:
+		a.out.alive()
 		return a.packing.body.Write(b)
 	case a.sent:
 		return 0, errSent

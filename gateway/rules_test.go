@@ -3,6 +3,8 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -153,6 +155,33 @@ func TestRulesFileThatIsAFolderIsAnError(t *testing.T) {
 	w := newWorld(t, nil)
 	w.publish("ruled", w.build(map[string]string{"index.html": "x", "_redirects/x": "y"}))
 	w.get("http://ruled.localhost/nothing").want(t, 500, "")
+}
+
+func TestRulesFileThatIsASymlinkIsAnError(t *testing.T) {
+	w := newWorld(t, nil)
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "index.html"), []byte("home"), 0o644))
+	if err := os.Symlink("index.html", filepath.Join(dir, "_redirects")); err != nil {
+		t.Skip(err)
+	}
+	s, err := w.store.Begin(t.Context(), "")
+	must(t, err)
+	defer s.Close()
+	b, err := merkle.Build(t.Context(), s, dir, merkle.BuildOptions{Symlinks: merkle.SymlinksKeep})
+	must(t, err)
+	w.publish("linked", b.Root)
+	w.get("http://linked.localhost/nothing").want(t, 500, "")
+	w.get("http://linked.localhost/").want(t, 200, "home")
+}
+
+func TestRulesAreEvaluatedOnceHoweverTheyLoop(t *testing.T) {
+	w := newWorld(t, nil)
+	w.ruled("/a1 /b1 200\n/b1 /a1 200\n/self /self 200\n/chain /a1 410\n/x/* /x/:splat/y 200\n/more/* /more/:splat/z 302\n")
+	for path, status := range map[string]int{"/a1": 404, "/b1": 404, "/self": 404, "/chain": 410, "/x/1": 404, "/more/1": 302} {
+		if r := w.get("http://ruled.localhost" + path); r.StatusCode != status {
+			t.Errorf("%s: %d, want %d", path, r.StatusCode, status)
+		}
+	}
 }
 
 // counted tells how often each block is asked for, and may have some of them missing.
