@@ -127,7 +127,9 @@ func (b *backend) resolveName(ctx context.Context, id string) (root cid.Cid, bas
 	if len(segments) > 2 {
 		base = "/" + strings.Join(segments[2:], "/")
 	}
+	now := b.now()
 	if p.Namespace() == boxopath.IPFSNamespace {
+		traceOf(ctx).set(func(t *trace) { t.until, t.fresh = now.Add(min(dnsTTL, bindingTime)), now.Add(dnsTTL) })
 		root, err = cid.Decode(segments[1])
 		return root, base, dnsTTL, err
 	}
@@ -135,6 +137,11 @@ func (b *backend) resolveName(ctx context.Context, id string) (root cid.Cid, bas
 		return cid.Undef, "", 0, b.fail(ctx, StepName, fmt.Errorf("DNSLink of %s: %w", id, err))
 	}
 	root, nameTTL, err := b.follow(ctx, n)
+	traceOf(ctx).set(func(t *trace) {
+		if end := now.Add(dnsTTL); end.Before(t.fresh) {
+			t.fresh = end
+		}
+	})
 	return root, base, min(dnsTTL, nameTTL), err
 }
 
@@ -147,6 +154,10 @@ func (b *backend) follow(ctx context.Context, n naming.Name) (cid.Cid, time.Dura
 	// A deadline of its own, after which a resolver may fall back to what it has.
 	ctx, cancel := context.WithTimeoutCause(ctx, b.nameTime, errTimeout)
 	defer cancel()
+	if c, ok := b.names.(Changing); ok {
+		changes := c.Changes()
+		t.set(func(t *trace) { t.changes = changes })
+	}
 	chain, root, err := b.names.Follow(ctx, n)
 	if len(chain) > 0 {
 		t.set(func(t *trace) { t.record = chain[0] })
@@ -154,7 +165,10 @@ func (b *backend) follow(ctx context.Context, n naming.Name) (cid.Cid, time.Dura
 	if err != nil {
 		return cid.Undef, 0, b.fail(ctx, StepRecord, err)
 	}
-	return root, chainTTL(chain, b.now()), nil
+	now := b.now()
+	ttl := chainTTL(chain, now)
+	t.set(func(t *trace) { t.until, t.fresh = chainUntil(chain, ttl, now), now.Add(ttl) })
+	return root, ttl, nil
 }
 
 // fail notes the cause in the trace; what boxo gets is only text.

@@ -15,6 +15,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/holdfast-sites/holdfast/blockstore"
+	"github.com/holdfast-sites/holdfast/merkle"
 )
 
 // content answers requests for content paths: boxo's handler first, then the
@@ -24,6 +25,11 @@ type content struct {
 	backend *backend
 	boxo    http.Handler
 	grace   grace
+	paths   *merkle.Paths
+	leaves  *hotBlocks // of large files
+
+	hosts     map[string]HostConfig
+	trustless bool
 }
 
 // newContent puts boxo's handler together. Its own time limit, request limit,
@@ -42,6 +48,9 @@ func newContent(cfg Config, hosts map[string]HostConfig, trustless bool) (*conte
 		blocks:  g,
 		backend: b,
 		grace:   grace{earlier: cfg.Earlier, now: time.Now},
+		paths:   merkle.NewPaths(g, cfg.ReadyBytes/shareOfPaths),
+		leaves:  newHotBlocks(g, cfg.ReadyBytes/shareOfLeaves),
+		hosts:   hosts, trustless: trustless,
 		boxo: boxogw.NewHandler(boxogw.Config{
 			DeserializedResponses: !trustless,
 			NoDNSLink:             true,
@@ -135,6 +144,9 @@ func (c *content) try(w *pacedWriter, r *http.Request, o origin, path string, st
 			r2.Header.Del(k)
 		}
 		r2.URL.RawQuery = ""
+	}
+	if c.serveFile(a, r2, o, path) {
+		return a, !a.held
 	}
 	c.run(a, r2, o, path)
 	if !a.held && a.status == 0 {

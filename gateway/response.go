@@ -24,7 +24,8 @@ type pacedWriter struct {
 	status   int   // 0 until the header is out
 	length   int64 // the Content-Length that went out, or -1
 	written  int64
-	broken   bool // the response went wrong after its header
+	broken   bool     // the response went wrong after its header
+	keep     *keeping // what is noted of it; may be nil
 }
 
 // pace starts the clock. The returned context ends with errTimeout when time is
@@ -62,6 +63,7 @@ func (p *pacedWriter) WriteHeader(status int) {
 	if n, err := strconv.ParseInt(p.Header().Get("Content-Length"), 10, 64); err == nil {
 		p.length = n
 	}
+	p.keep.start(status, p.Header())
 	p.ResponseWriter.WriteHeader(status)
 }
 
@@ -73,6 +75,7 @@ func (p *pacedWriter) Write(b []byte) (int, error) {
 	p.extend(p.stall)
 	n, err := p.ResponseWriter.Write(b)
 	p.written += int64(n)
+	p.keep.add(b[:n])
 	p.broken = p.broken || err != nil
 	p.timer.Reset(p.timeout)
 	return n, err

@@ -277,6 +277,9 @@ func (f follower) Follow(ctx context.Context, name naming.Name) ([]naming.Resolu
 	return chain, root, nil
 }
 
+// Changes implements gateway.Changing.
+func (f follower) Changes() uint64 { return f.n.resolver.Changes() }
+
 // siteInfo is what the gateway may know of sites.
 type siteInfo struct{ n *Node }
 
