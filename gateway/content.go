@@ -30,6 +30,7 @@ type content struct {
 
 	hosts     map[string]HostConfig
 	trustless bool
+	boxoOnly  bool
 }
 
 // newContent puts boxo's handler together. Its own time limit, request limit,
@@ -50,7 +51,7 @@ func newContent(cfg Config, hosts map[string]HostConfig, trustless bool) (*conte
 		grace:   grace{earlier: cfg.Earlier, now: time.Now},
 		paths:   merkle.NewPaths(g, cfg.ReadyBytes/shareOfPaths),
 		leaves:  newHotBlocks(g, cfg.ReadyBytes/shareOfLeaves),
-		hosts:   hosts, trustless: trustless,
+		hosts:   hosts, trustless: trustless, boxoOnly: cfg.boxoOnly,
 		boxo: boxogw.NewHandler(boxogw.Config{
 			DeserializedResponses: !trustless,
 			NoDNSLink:             true,

@@ -45,7 +45,7 @@ type file struct {
 // path. It reports whether the request was its to answer; the answer may be an
 // error that a holds back, and if not, nothing was sent.
 func (c *content) serveFile(a *attempt, r *http.Request, o origin, path string) bool {
-	if !c.deserialized(o) || !plain(r) || strings.Contains(path, "//") {
+	if c.boxoOnly || !c.deserialized(o) || !plain(r) || strings.Contains(path, "//") {
 		return false
 	}
 	f, err := c.findFile(r, path)

@@ -138,6 +138,8 @@ type Config struct {
 	Metrics prometheus.Registerer
 	// Log may be nil.
 	Log *slog.Logger
+
+	boxoOnly bool // for the test that compares
 }
 
 // gateway is the handler that New makes.
