@@ -69,6 +69,15 @@ func newWorld(t testing.TB, change func(*Config)) *world {
 	return w
 }
 
+// gateway is the handler itself.
+func (w *world) gateway() *gateway {
+	g, ok := w.handler.(*gateway)
+	if !ok {
+		w.t.Fatalf("the handler is a %T", w.handler)
+	}
+	return g
+}
+
 // serve runs h on a loopback port until the test ends.
 func serve(t testing.TB, h http.Handler) string {
 	t.Helper()
