@@ -18,7 +18,6 @@ import (
 	"github.com/gabriel-vasile/mimetype"
 
 	"github.com/holdfast-sites/holdfast/merkle"
-	"github.com/holdfast-sites/holdfast/naming"
 )
 
 // What most readers ask for, a file or the index page of a folder, is answered
@@ -63,7 +62,7 @@ func (c *content) serveFile(a *attempt, r *http.Request, o origin, path string) 
 	default:
 		return false // boxo knows more kinds of content
 	}
-	if uri := ipfsURI(path); uri != "" {
+	if uri := c.ipfsURI(path); uri != "" {
 		a.header.Set("Ipfs-Uri", uri)
 	}
 	if direct {
@@ -126,7 +125,7 @@ func (c *content) findFile(r *http.Request, path string) (file, error) {
 	f := file{stable: p.Namespace() == boxopath.IPFSNamespace}
 	switch {
 	case f.stable:
-	case p.Namespace() != boxopath.IPNSNamespace, c.backend.names == nil, !canonicalName(p.Segments()[1]):
+	case p.Namespace() != boxopath.IPNSNamespace, c.backend.names == nil, !c.canonicalName(p.Segments()[1]):
 		return file{}, errNotOurs
 	}
 	ip, ttl, _, err := c.backend.ResolveMutable(ctx, p)
@@ -179,9 +178,9 @@ func (c *content) walk(ctx context.Context, root cid.Cid, path string) (merkle.P
 
 // canonicalName tells whether id is a domain, or a name in the one spelling
 // that is served without a redirect.
-func canonicalName(id string) bool {
-	n, err := naming.ParseName(id)
-	return err == nil && n.String() == id || err != nil && strings.Contains(id, ".")
+func (c *content) canonicalName(id string) bool {
+	_, text, err := c.backend.spelled.parse(id)
+	return err == nil && text == id || err != nil && strings.Contains(id, ".")
 }
 
 // sendFile answers with f, or a part of it, or that the client has it.
@@ -309,20 +308,20 @@ func rootList(cids []cid.Cid) string {
 
 // ipfsURI is the Ipfs-Uri header of a content path: the content's root in its one
 // spelling, and the rest with everything escaped that could be (IPIP-548). Empty where there is none.
-func ipfsURI(path string) string {
+func (c *content) ipfsURI(path string) string {
 	parts := strings.SplitN(path, "/", 4)
 	if len(parts) < 3 {
 		return ""
 	}
 	root := parts[2]
 	if parts[1] == "ipfs" {
-		c, err := cid.Decode(root)
+		id, err := cid.Decode(root)
 		if err != nil {
 			return ""
 		}
-		root = cid.NewCidV1(c.Type(), c.Hash()).String()
-	} else if n, err := naming.ParseName(root); err == nil {
-		root = n.String()
+		root = cid.NewCidV1(id.Type(), id.Hash()).String()
+	} else if _, text, err := c.backend.spelled.parse(root); err == nil {
+		root = text
 	} else if root, err = idna.Lookup.ToASCII(strings.TrimSuffix(root, ".")); err != nil || !strings.Contains(root, ".") || strings.Contains(root, "..") {
 		return ""
 	}

@@ -104,7 +104,7 @@ func (g *gateway) route(x *transaction, h host, p place) {
 			g.fail(x, Failure{Status: http.StatusNotFound, Kind: KindNotFound, Step: StepName, Alias: p.id, Message: "no site of that alias is known here"})
 			return
 		}
-		g.serveContent(x, origin{prefix: "/ipns/" + n.String(), gateway: p.parent}, false)
+		g.serveContent(x, origin{prefix: "/ipns/" + g.content.backend.spelled.text(n), gateway: p.parent}, false)
 	case placeID:
 		g.serveID(x, p)
 	case placeGateway:

@@ -216,7 +216,7 @@ func (n *Node) trustHosts(ctx context.Context) {
 func (n *Node) gatewayHandler(routing http.Handler) (http.Handler, error) {
 	cfg := gateway.Config{
 		Blocks: n.store, Local: n.store, Names: follower{n}, Sites: siteInfo{n}, Routing: routing,
-		RetrievalTimeout: time.Duration(n.cfg.Gateway.RetrievalTimeout), Metrics: n.metrics, Log: n.log,
+		RetrievalTimeout: time.Duration(n.cfg.Gateway.RetrievalTimeout), ReadyBytes: n.cfg.Gateway.ReadyBytes, Metrics: n.metrics, Log: n.log,
 	}
 	if n.p2p != nil {
 		cfg.Blocks = n.p2p.Blocks()
