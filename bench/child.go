@@ -41,6 +41,8 @@ var children = map[string]child{
 	"reads": readsChild,
 	"open":  openChild,
 	"plan":  planChild,
+	"load":  loadChild,
+	"bare":  bareChild,
 }
 
 // runChild is main in a child.

@@ -4,7 +4,7 @@
 // throw-away homes, loopback. Each figure comes with the commands that made it.
 //
 //	go run ./bench [-n ROUNDS] import|engines|live|gateway DIR
-//	go run ./bench [-n ROUNDS] names|plan
+//	go run ./bench [-n ROUNDS] names|plan|gateway
 //	go run ./bench sim [-seeds N] [-quick] [-scenario NAMES] [-svg DIR]
 //
 // See README.md beside it. It needs Go, a POSIX shell and, for import, openssl.
@@ -72,12 +72,16 @@ func run(ctx context.Context) (err error) {
 		}
 	case "plan": // it needs none
 		folders = 0
+	case "gateway":
+		if flag.NArg() == 1 {
+			task, folders = b.gatewayTable, 0
+		}
 	}
 	if b.rounds == 0 {
 		b.rounds = 5
 	}
 	if task == nil || flag.NArg() != 1+folders || b.rounds < 1 {
-		return errors.New("usage: go run ./bench [flags] import|engines|live|gateway DIR, or go run ./bench [flags] names|plan (-h lists the flags)")
+		return errors.New("usage: go run ./bench [flags] import|engines|live|gateway DIR, or go run ./bench [flags] names|plan|gateway (-h lists the flags)")
 	}
 	if b.tmp, err = os.MkdirTemp(*tmp, "hfb"); err != nil {
 		return err

@@ -62,7 +62,15 @@ type node struct {
 
 // serve starts a node and waits until it is ready.
 func (b *bench) serve(ctx context.Context, home string, args ...string) (*node, error) {
+	return b.serveOn(ctx, "", home, args...)
+}
+
+// serveOn starts a node on one processor; "": on all.
+func (b *bench) serveOn(ctx context.Context, cpu, home string, args ...string) (*node, error) {
 	n := &node{home: home, cmd: b.command(ctx, home, append([]string{"serve"}, args...)...)}
+	if cpu != "" {
+		n.cmd = pinned(ctx, cpu, n.cmd)
+	}
 	n.cmd.Stderr = &n.errs
 	var err error
 	if n.out, err = n.cmd.StdoutPipe(); err != nil {

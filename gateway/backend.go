@@ -18,6 +18,7 @@ import (
 	"github.com/ipfs/go-unixfsnode"
 	dagpb "github.com/ipld/go-codec-dagpb"
 	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/maypok86/otter/v2"
 
 	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/merkle"
@@ -32,6 +33,9 @@ type backend struct {
 	names Names
 	dns   DNSLinks
 	now   func() time.Time
+
+	spelled  *spellings
+	followed *otter.Cache[naming.Name, followed]
 	// nameTime is how long names may take, in part of the time to the first byte.
 	nameTime time.Duration
 }
@@ -49,7 +53,11 @@ func newBackend(blocks blockstore.Getter, cfg Config) (*backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &backend{BlocksBackend: b, local: cfg.Local, names: cfg.Names, dns: cfg.DNSLinks, now: time.Now, nameTime: cfg.RetrievalTimeout / 2}, nil
+	return &backend{
+		BlocksBackend: b, local: cfg.Local, names: cfg.Names, dns: cfg.DNSLinks, now: time.Now, nameTime: cfg.RetrievalTimeout / 2,
+		spelled:  newSpellings(),
+		followed: otter.Must(&otter.Options[naming.Name, followed]{MaximumSize: maxSpellings, Executor: inPlace}),
+	}, nil
 }
 
 // tracedResolver tells the trace whether blocks are asked for on the way to the
@@ -106,7 +114,7 @@ func (b *backend) ResolveMutable(ctx context.Context, p boxopath.Path) (boxopath
 // resolveName resolves a name or domain to a root and, for a DNSLink with a
 // path, the path under it ("" or "/a/b").
 func (b *backend) resolveName(ctx context.Context, id string) (root cid.Cid, base string, ttl time.Duration, err error) {
-	n, err := naming.ParseName(id)
+	n, _, err := b.spelled.parse(id)
 	if err == nil {
 		root, ttl, err = b.follow(ctx, n)
 		return root, "", ttl, err
@@ -127,14 +135,21 @@ func (b *backend) resolveName(ctx context.Context, id string) (root cid.Cid, bas
 	if len(segments) > 2 {
 		base = "/" + strings.Join(segments[2:], "/")
 	}
+	now := b.now()
 	if p.Namespace() == boxopath.IPFSNamespace {
+		traceOf(ctx).set(func(t *trace) { t.until, t.fresh = now.Add(min(dnsTTL, bindingTime)), now.Add(dnsTTL) })
 		root, err = cid.Decode(segments[1])
 		return root, base, dnsTTL, err
 	}
-	if n, err = naming.ParseName(segments[1]); err != nil {
+	if n, _, err = b.spelled.parse(segments[1]); err != nil {
 		return cid.Undef, "", 0, b.fail(ctx, StepName, fmt.Errorf("DNSLink of %s: %w", id, err))
 	}
 	root, nameTTL, err := b.follow(ctx, n)
+	traceOf(ctx).set(func(t *trace) {
+		if end := now.Add(dnsTTL); end.Before(t.fresh) {
+			t.fresh = end
+		}
+	})
 	return root, base, min(dnsTTL, nameTTL), err
 }
 
@@ -147,6 +162,15 @@ func (b *backend) follow(ctx context.Context, n naming.Name) (cid.Cid, time.Dura
 	// A deadline of its own, after which a resolver may fall back to what it has.
 	ctx, cancel := context.WithTimeoutCause(ctx, b.nameTime, errTimeout)
 	defer cancel()
+	changing, known := b.names.(Changing)
+	var f followed
+	if known {
+		f.changes = changing.Changes()
+		if was, ok := b.followed.GetIfPresent(n); ok && was.changes == f.changes && b.now().Before(was.until) {
+			t.set(was.note)
+			return was.root, max(was.fresh.Sub(b.now()), 0), nil
+		}
+	}
 	chain, root, err := b.names.Follow(ctx, n)
 	if len(chain) > 0 {
 		t.set(func(t *trace) { t.record = chain[0] })
@@ -154,7 +178,26 @@ func (b *backend) follow(ctx context.Context, n naming.Name) (cid.Cid, time.Dura
 	if err != nil {
 		return cid.Undef, 0, b.fail(ctx, StepRecord, err)
 	}
-	return root, chainTTL(chain, b.now()), nil
+	now := b.now()
+	ttl := chainTTL(chain, now)
+	f.root, f.record, f.until, f.fresh = root, chain[0], chainUntil(chain, ttl, now), now.Add(ttl)
+	if known {
+		b.followed.Set(n, f)
+	}
+	t.set(f.note)
+	return root, ttl, nil
+}
+
+// followed is where a name led a moment ago.
+type followed struct {
+	root         cid.Cid
+	record       naming.Resolution
+	until, fresh time.Time // as in the trace
+	changes      uint64
+}
+
+func (f followed) note(t *trace) {
+	t.record, t.until, t.fresh, t.changes = f.record, f.until, f.fresh, f.changes
 }
 
 // fail notes the cause in the trace; what boxo gets is only text.

@@ -15,6 +15,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/holdfast-sites/holdfast/blockstore"
+	"github.com/holdfast-sites/holdfast/merkle"
 )
 
 // content answers requests for content paths: boxo's handler first, then the
@@ -26,6 +27,12 @@ type content struct {
 	grace   grace
 	rules   siteRules
 	packer  *packer
+	paths   *merkle.Paths
+	leaves  *hotBlocks // of large files
+
+	hosts     map[string]HostConfig
+	trustless bool
+	boxoOnly  bool
 }
 
 // newContent puts boxo's handler together. Its own time limit, request limit,
@@ -46,6 +53,9 @@ func newContent(cfg Config, hosts map[string]HostConfig, trustless bool) (*conte
 		grace:   grace{earlier: cfg.Earlier, now: time.Now},
 		rules:   newSiteRules(),
 		packer:  newPacker(),
+		paths:   merkle.NewPaths(g, cfg.ReadyBytes/shareOfPaths),
+		leaves:  newHotBlocks(g, cfg.ReadyBytes/shareOfLeaves),
+		hosts:   hosts, trustless: trustless, boxoOnly: cfg.boxoOnly,
 		boxo: boxogw.NewHandler(boxogw.Config{
 			DeserializedResponses: !trustless,
 			NoDNSLink:             true,
@@ -153,9 +163,11 @@ func (c *content) attempt(a *attempt, r *http.Request, o origin, path string) (*
 		r2 = r.Clone(r.Context())
 		plainTags(r2.Header, a.accepts)
 	}
-	c.run(a, r2, o, path)
-	if !a.held && a.status == 0 {
-		a.WriteHeader(http.StatusOK)
+	if !c.serveFile(a, r2, o, path) {
+		c.run(a, r2, o, path)
+		if !a.held && a.status == 0 {
+			a.WriteHeader(http.StatusOK)
+		}
 	}
 	a.finish()
 	if a.held {

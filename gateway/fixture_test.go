@@ -23,12 +23,13 @@ import (
 
 // world is a gateway on a real socket, with a store and names behind it.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	store    blockstore.Store
 	keys     *naming.Keyring
 	records  naming.Records
 	resolver *naming.Resolver
 	sites    *knownSites
+	handler  http.Handler
 	addr     string
 	client   *http.Client
 }
@@ -51,7 +52,7 @@ func (k *knownSites) Holders(context.Context, naming.Name) []string { return k.h
 func (k *knownSites) Sites(context.Context) []Site                  { return k.list }
 
 // newWorld starts a gateway; change may adjust its configuration.
-func newWorld(t *testing.T, change func(*Config)) *world {
+func newWorld(t testing.TB, change func(*Config)) *world {
 	t.Helper()
 	keys, err := naming.OpenKeyring(t.TempDir())
 	must(t, err)
@@ -63,13 +64,22 @@ func newWorld(t *testing.T, change func(*Config)) *world {
 	}
 	h, err := New(cfg)
 	must(t, err)
-	w.addr = serve(t, h)
+	w.handler, w.addr = h, serve(t, h)
 	w.client = clientTo(t, w.addr)
 	return w
 }
 
+// gateway is the handler itself.
+func (w *world) gateway() *gateway {
+	g, ok := w.handler.(*gateway)
+	if !ok {
+		w.t.Fatalf("the handler is a %T", w.handler)
+	}
+	return g
+}
+
 // serve runs h on a loopback port until the test ends.
-func serve(t *testing.T, h http.Handler) string {
+func serve(t testing.TB, h http.Handler) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -86,7 +96,7 @@ func serve(t *testing.T, h http.Handler) string {
 }
 
 // clientTo sends every request to addr, whatever its URL says, and follows no redirects.
-func clientTo(t *testing.T, addr string) *http.Client {
+func clientTo(t testing.TB, addr string) *http.Client {
 	tr := &http.Transport{
 		DisableCompression: true,
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -200,14 +210,14 @@ func (r reply) want(t *testing.T, status int, body string) {
 	}
 }
 
-func (r reply) wantHeader(t *testing.T, key, value string) {
+func (r reply) wantHeader(t testing.TB, key, value string) {
 	t.Helper()
 	if got := r.Header.Get(key); got != value {
 		t.Errorf("%s: %q, want %q", key, got, value)
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

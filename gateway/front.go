@@ -26,10 +26,11 @@ const bodyTime = 30 * time.Second
 
 // transaction is one request and its answer.
 type transaction struct {
-	w    *pacedWriter
-	r    *http.Request
-	ctx  context.Context
-	stop func()
+	w       *pacedWriter
+	r       *http.Request
+	ctx     context.Context
+	stop    func()
+	spelled string // the host as the client wrote it
 }
 
 // begin starts a request's clock and trace.
@@ -56,8 +57,10 @@ func hasBody(r *http.Request) bool { return r.ContentLength != 0 || len(r.Transf
 
 // ServeHTTP implements http.Handler.
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	r = cleanRequest(r, g.cfg.TrustedProxies)
-	x := begin(w, r, g.cfg.RetrievalTimeout)
+	if g.ready.serve(w, r) {
+		return
+	}
+	x := begin(w, cleanRequest(r, g.cfg.TrustedProxies), g.cfg.RetrievalTimeout)
 	defer x.end()
 	select {
 	case g.slots <- struct{}{}:
@@ -72,7 +75,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.fail(x, badRequest(err.Error()))
 		return
 	}
-	x.r.Host = h.String()
+	x.spelled, x.r.Host = x.r.Host, h.String()
 	p := locate(g.hosts, h)
 	if p.kind == placeGateway || p.kind == placeUnknown {
 		if g.cfg.Routing != nil && strings.HasPrefix(x.r.URL.Path, "/routing/v1/") && g.domainOf(x, h, p) == "" {
@@ -101,7 +104,7 @@ func (g *gateway) route(x *transaction, h host, p place) {
 			g.fail(x, Failure{Status: http.StatusNotFound, Kind: KindNotFound, Step: StepName, Alias: p.id, Message: "no site of that alias is known here"})
 			return
 		}
-		g.serveContent(x, origin{prefix: "/ipns/" + n.String(), gateway: p.parent}, false)
+		g.serveContent(x, origin{prefix: "/ipns/" + g.content.backend.spelled.text(n), gateway: p.parent}, false)
 	case placeID:
 		g.serveID(x, p)
 	case placeGateway:
@@ -141,8 +144,14 @@ func (g *gateway) serveContent(x *transaction, o origin, cors bool) {
 		x.w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	if sent, status, text := g.content.serve(x.w, x.r, o); !sent {
+	x.w.keep = &keeping{origin: o, kind: kindOf(o, cors), host: x.spelled, path: x.r.URL.Path, generation: g.ready.generation()}
+	sent, status, text := g.content.serve(x.w, x.r, o)
+	if !sent {
 		g.fail(x, failureOf(x.ctx, status, text))
+		return
+	}
+	if t := traceOf(x.ctx).snapshot(); t.failed == nil && !x.w.incomplete(x.r, false) {
+		g.ready.keep(x.w.keep, t, x.r.Header["Accept-Encoding"])
 	}
 }
 

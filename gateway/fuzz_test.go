@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	redirects "github.com/ipfs/go-ipfs-redirects-file"
 )
@@ -114,6 +116,36 @@ func FuzzRangeIsDroppedOrWellFormed(f *testing.F) {
 		normalizeRange(h)
 		if got, ok := h["Range"]; ok && (len(got) != 1 || !strings.HasPrefix(got[0], "bytes=") || strings.Contains(got[0], ",")) {
 			t.Fatalf("%q becomes %q", s, got)
+		}
+	})
+}
+
+func FuzzSpansLieInTheFile(f *testing.F) {
+	for _, s := range []string{"bytes=0-0", "bytes=-5", "bytes=5-", "bytes=-0", "bytes=9223372036854775807-", "bytes=0-1,2-3", "bytes= 1 - 2", "x", "bytes=-"} {
+		f.Add(s, int64(10))
+		f.Add(s, int64(0))
+	}
+	f.Fuzz(func(t *testing.T, s string, size int64) {
+		if size < 0 {
+			return
+		}
+		p, partial, err := spanOf(http.Header{"Range": {s}}, "", time.Time{}, size)
+		if err == nil && (p.from < 0 || p.to > size || p.from > p.to || partial && p.length() == 0 || !partial && p.length() != size) {
+			t.Errorf("%q of %d bytes: %+v, partial %t", s, size, p, partial)
+		}
+	})
+}
+
+func FuzzETagListsMatchOnlyWhatTheyHold(f *testing.F) {
+	for _, s := range []string{"*", `"a"`, `W/"a", "b"`, `"a`, `,,"a" , x`, `"b" "a"`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if listsETag(s, `"a"`) && !strings.Contains(s, `"a"`) && !strings.Contains(s, "*") {
+			t.Errorf("%q holds no \"a\"", s)
+		}
+		if !listsETag(`"x",`+` W/"a"`, `W/"a"`) {
+			t.Error("weak tags differ")
 		}
 	})
 }

@@ -31,6 +31,14 @@ import (
 const (
 	DefaultRetrievalTimeout = 30 * time.Second
 	DefaultMaxConcurrent    = 4096
+	DefaultReadyBytes       = 64 << 20
+)
+
+// How Config.ReadyBytes is shared out: half of it is for finished answers.
+const (
+	shareOfAnswers = 2
+	shareOfLeaves  = 3
+	shareOfPaths   = 6
 )
 
 // Names resolves names to roots. It is satisfied by *naming.Resolver.
@@ -118,6 +126,9 @@ type Config struct {
 	// RetrievalTimeout bounds the time to the first byte, and each pause for
 	// retrieval after it. 0: DefaultRetrievalTimeout.
 	RetrievalTimeout time.Duration
+	// ReadyBytes bounds what is kept in memory so that it can be served again at
+	// once: finished answers, blocks of large files, decoded folders. 0: DefaultReadyBytes; negative: nothing is kept.
+	ReadyBytes int64
 	// MaxConcurrent bounds the requests that are worked on at once. 0: DefaultMaxConcurrent.
 	MaxConcurrent int
 	// TrustedProxies may say with X-Forwarded-Host and X-Forwarded-Proto what
@@ -127,6 +138,8 @@ type Config struct {
 	Metrics prometheus.Registerer
 	// Log may be nil.
 	Log *slog.Logger
+
+	boxoOnly bool // for the test that compares
 }
 
 // gateway is the handler that New makes.
@@ -135,6 +148,7 @@ type gateway struct {
 	hosts   map[string]HostConfig
 	content *content
 	slots   chan struct{}
+	ready   *ready
 	errors  *prometheus.CounterVec
 	log     *slog.Logger
 }
@@ -157,6 +171,13 @@ func New(cfg Config) (http.Handler, error) {
 	if err := cfg.Metrics.Register(errorCount); err != nil {
 		return nil, err
 	}
+	served := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "holdfast_gateway_ready_total",
+		Help: "Answers that were given again as they were, from memory.",
+	})
+	if err := cfg.Metrics.Register(served); err != nil {
+		return nil, err
+	}
 	c, err := newContent(cfg, hosts, false)
 	if err != nil {
 		return nil, err
@@ -166,6 +187,7 @@ func New(cfg Config) (http.Handler, error) {
 		hosts:   hosts,
 		content: c,
 		slots:   make(chan struct{}, cfg.MaxConcurrent),
+		ready:   newReady(cfg.ReadyBytes/shareOfAnswers, cfg.Names, cfg.TrustedProxies, func() uint64 { return 0 }, served),
 		errors:  errorCount,
 		log:     cfg.Log,
 	}, nil
@@ -180,6 +202,9 @@ func (cfg Config) withDefaults() Config {
 	}
 	if cfg.MaxConcurrent <= 0 {
 		cfg.MaxConcurrent = DefaultMaxConcurrent
+	}
+	if cfg.ReadyBytes == 0 {
+		cfg.ReadyBytes = DefaultReadyBytes
 	}
 	if cfg.Metrics == nil {
 		cfg.Metrics = prometheus.NewRegistry()

@@ -98,8 +98,8 @@ func (g *gateway) label(ns, id string, inline bool) (string, error) {
 		}
 		return cidLabel(c)
 	}
-	if n, err := naming.ParseName(id); err == nil {
-		return n.String(), nil
+	if _, text, err := g.content.backend.spelled.parse(id); err == nil {
+		return text, nil
 	}
 	id = strings.ToLower(strings.TrimSuffix(id, "."))
 	if !validDomain(id) || g.cfg.DNSLinks == nil {

@@ -25,7 +25,8 @@ type pacedWriter struct {
 	status   int   // 0 until the header is out
 	length   int64 // the Content-Length that went out, or -1
 	written  int64
-	broken   bool // the response went wrong after its header
+	broken   bool     // the response went wrong after its header
+	keep     *keeping // what is noted of it; may be nil
 }
 
 // pace starts the clock. The returned context ends with errTimeout when time is
@@ -63,6 +64,7 @@ func (p *pacedWriter) WriteHeader(status int) {
 	if n, err := strconv.ParseInt(p.Header().Get("Content-Length"), 10, 64); err == nil {
 		p.length = n
 	}
+	p.keep.start(status, p.Header())
 	p.ResponseWriter.WriteHeader(status)
 }
 
@@ -74,6 +76,7 @@ func (p *pacedWriter) Write(b []byte) (int, error) {
 	p.extend(p.stall)
 	n, err := p.ResponseWriter.Write(b)
 	p.written += int64(n)
+	p.keep.add(b[:n])
 	p.broken = p.broken || err != nil
 	p.timer.Reset(p.timeout)
 	return n, err
@@ -214,7 +217,7 @@ func (a *attempt) commit(status int) {
 	a.out.WriteHeader(status)
 }
 
-// errSent ends the reading of content whose bytes are out already.
+// errSent ends the reading of content whose bytes are out already, or not wanted.
 var errSent = errors.New("the answer is sent")
 
 func (a *attempt) Write(b []byte) (int, error) {
@@ -222,6 +225,8 @@ func (a *attempt) Write(b []byte) (int, error) {
 		a.WriteHeader(http.StatusOK)
 	}
 	switch {
+	case a.held && a.status < 400:
+		return 0, errSent
 	case a.held:
 		a.text = append(a.text, b[:min(len(b), maxErrorText-len(a.text))]...)
 		return len(b), nil

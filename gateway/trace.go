@@ -36,9 +36,12 @@ type trace struct {
 	name    naming.Name
 	record  naming.Resolution
 	root    cid.Cid
-	base    string // path under root at which the site begins: of a DNSLink with a path
-	path    string // in the site, begins with "/"
-	reading bool   // the path is resolved, its content is being read
+	base    string    // path under root at which the site begins: of a DNSLink with a path
+	path    string    // in the site, begins with "/"
+	until   time.Time // for how long root is what the name leads to; zero: for ever
+	fresh   time.Time // for how long clients may keep that; zero: for ever
+	changes uint64    // of the names, before they were asked
+	reading bool      // the path is resolved, its content is being read
 	failed  *stepFailure
 }
 
@@ -95,7 +98,7 @@ func (t *trace) snapshot() *trace {
 	defer t.mu.Unlock()
 	return &trace{
 		started: t.started, alias: t.alias, domain: t.domain, name: t.name, record: t.record,
-		root: t.root, base: t.base, path: t.path, reading: t.reading, failed: t.failed,
+		root: t.root, base: t.base, path: t.path, until: t.until, fresh: t.fresh, changes: t.changes, reading: t.reading, failed: t.failed,
 	}
 }
 

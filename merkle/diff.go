@@ -168,11 +168,11 @@ func (d *differ) entries(ctx context.Context, before, after *fsNode, used int, c
 			continue
 		}
 		if s.before.name == "" && s.after.name == "" && s.before.cid.Defined() && s.after.cid.Defined() {
-			a, err := shardBelow(ctx, d.get, s.before.cid, used)
+			a, err := shardBelow(ctx, nodesOf(d.get), s.before.cid, used)
 			if err != nil {
 				return err
 			}
-			b, err := shardBelow(ctx, d.get, s.after.cid, used)
+			b, err := shardBelow(ctx, nodesOf(d.get), s.after.cid, used)
 			if err != nil {
 				return err
 			}
@@ -198,7 +198,7 @@ func (d *differ) slot(ctx context.Context, e dirent, used, side int, changed map
 	case e.name != "":
 		note(changed, e, side)
 	default:
-		n, err := shardBelow(ctx, d.get, e.cid, used)
+		n, err := shardBelow(ctx, nodesOf(d.get), e.cid, used)
 		if err != nil {
 			return err
 		}

@@ -91,11 +91,11 @@ func fuzzListing(t *testing.T, s *testStore, root cid.Cid) bool {
 	}
 	entries, err := n.entries(ctx, s)
 	for _, e := range entries {
-		if got, err := n.lookup(ctx, s, e.name); err != nil || got.cid != e.cid {
+		if got, err := n.lookup(ctx, nodesOf(s), e.name); err != nil || got.cid != e.cid {
 			t.Errorf("%q is listed as %s and found as %s, %v", e.name, e.cid, got.cid, err)
 		}
 	}
-	n.lookup(ctx, s, "one")
+	n.lookup(ctx, nodesOf(s), "one")
 	return err == nil
 }
 

@@ -90,8 +90,8 @@ func (n *fsNode) slotEntry(i int) dirent {
 
 // shardBelow fetches the shard that a link of n leads to. used counts the bits
 // of the hash that are used up including n's.
-func shardBelow(ctx context.Context, g blockstore.Getter, c cid.Cid, used int) (*fsNode, error) {
-	n, err := getNode(ctx, g, c)
+func shardBelow(ctx context.Context, get nodeGetter, c cid.Cid, used int) (*fsNode, error) {
+	n, err := get(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +152,7 @@ func (n *fsNode) shardEntries(ctx context.Context, g blockstore.Getter, used int
 	for i := range n.slots {
 		e := n.slotEntry(i)
 		if e.name == "" {
-			below, err := shardBelow(ctx, g, e.cid, used+n.fanout.hashBits())
+			below, err := shardBelow(ctx, nodesOf(g), e.cid, used+n.fanout.hashBits())
 			if err != nil {
 				return err
 			}
@@ -168,7 +168,7 @@ func (n *fsNode) shardEntries(ctx context.Context, g blockstore.Getter, used int
 
 // lookup finds one name in a folder, reading only the shards on its way.
 // ErrNoPath where it is not there.
-func (n *fsNode) lookup(ctx context.Context, g blockstore.Getter, name string) (dirent, error) {
+func (n *fsNode) lookup(ctx context.Context, get nodeGetter, name string) (dirent, error) {
 	switch n.kind {
 	case kindFolder:
 		return n.plainEntry(name)
@@ -190,7 +190,7 @@ func (n *fsNode) lookup(ctx context.Context, g blockstore.Getter, name string) (
 		}
 		used += n.fanout.hashBits()
 		var err error
-		if n, err = shardBelow(ctx, g, e.cid, used); err != nil {
+		if n, err = shardBelow(ctx, get, e.cid, used); err != nil {
 			return dirent{}, err
 		}
 	}

@@ -39,6 +39,7 @@ type fileReader struct {
 	get  blockstore.Getter
 	root *fsNode
 	off  int64
+	end  int64 // nothing from here on is asked for ahead; 0: all may be
 	path []filePart
 
 	ahead  *readAhead // nil until something is asked for
@@ -55,6 +56,7 @@ type filePart struct {
 	reached int64
 	ahead   []aheadLink // of links behind next, in order
 	asked   int         // the link to ask for next
+	askedAt int64       // where its content begins
 }
 
 type aheadLink struct {
@@ -222,8 +224,14 @@ func (r *fileReader) askAhead() {
 		if i < len(r.path)-1 {
 			most = 1
 		}
-		p.asked = max(p.asked, p.next+1)
+		if p.asked <= p.next && len(p.links) > 0 {
+			p.asked, p.askedAt = p.next+1, p.reached+p.sizes[p.next]
+		}
 		for ; p.asked < len(p.links) && r.asked < r.window && len(p.ahead) < most; p.asked++ {
+			if r.end > 0 && p.askedAt >= r.end {
+				return
+			}
+			p.askedAt += p.sizes[p.asked]
 			if p.sizes[p.asked] == 0 {
 				continue // never read
 			}

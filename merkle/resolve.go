@@ -25,7 +25,7 @@ func Resolve(ctx context.Context, g blockstore.Getter, root cid.Cid, path string
 			return cid.Undef, &PathError{Path: walked, CID: at, Err: err}
 		}
 		walked = join(walked, name)
-		e, err := n.lookup(ctx, g, name)
+		e, err := n.lookup(ctx, nodesOf(g), name)
 		if err != nil {
 			return cid.Undef, &PathError{Path: walked, CID: at, Err: err}
 		}

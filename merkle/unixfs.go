@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/ipfs/boxo/ipld/merkledag"
 	"github.com/ipfs/boxo/ipld/unixfs"
@@ -29,11 +30,12 @@ type fsNode struct {
 	cid    cid.Cid
 	kind   kind
 	links  []*ipld.Link
-	data   []byte  // content of a leaf, target of a symlink
-	size   int64   // bytes of content under a file node
-	sizes  []int64 // the same, of each link
-	fanout fanout  // of shards
-	slots  []int   // the slot of each of a shard's links, ascending
+	data   []byte    // content of a leaf, target of a symlink
+	size   int64     // bytes of content under a file node
+	sizes  []int64   // the same, of each link
+	mtime  time.Time // zero where it has none
+	fanout fanout    // of shards
+	slots  []int     // the slot of each of a shard's links, ascending
 }
 
 // decodeNode checks what can be checked about one node. ErrMalformed, or
@@ -59,7 +61,7 @@ func decodeNode(b blockstore.Block) (*fsNode, error) {
 	if err != nil {
 		return nil, malformed(n.cid, err)
 	}
-	n.links = pb.Links()
+	n.links, n.mtime = pb.Links(), fs.ModTime()
 	switch fs.Type() {
 	case unixfs.TFile, unixfs.TRaw:
 		err = n.asFile(fs)
@@ -121,6 +123,13 @@ func (n *fsNode) asFile(fs *unixfs.FSNode) error {
 
 // isFolder says that n is a folder, sharded or not.
 func (n *fsNode) isFolder() bool { return n.kind == kindFolder || n.kind == kindShard }
+
+// nodeGetter gets a decoded node: anew, or one that was kept.
+type nodeGetter func(ctx context.Context, c cid.Cid) (*fsNode, error)
+
+func nodesOf(g blockstore.Getter) nodeGetter {
+	return func(ctx context.Context, c cid.Cid) (*fsNode, error) { return getNode(ctx, g, c) }
+}
 
 func getNode(ctx context.Context, g blockstore.Getter, c cid.Cid) (*fsNode, error) {
 	b, err := g.Get(ctx, c)

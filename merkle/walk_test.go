@@ -448,7 +448,7 @@ func FuzzLinks(f *testing.F) {
 			return
 		}
 		n.entries(context.Background(), s)
-		n.lookup(context.Background(), s, "one")
+		n.lookup(context.Background(), nodesOf(s), "one")
 		if n.kind == kindFile {
 			(&fileReader{ctx: context.Background(), get: s, root: n}).Read(make([]byte, 10))
 		}

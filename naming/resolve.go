@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -61,6 +62,8 @@ type Resolver struct {
 	ctx    context.Context // of all askings
 	stop   context.CancelFunc
 	behind sync.WaitGroup // the askings
+
+	changes atomic.Uint64 // of the cache
 
 	mu      sync.RWMutex
 	cache   map[Name]cacheEntry
@@ -316,7 +319,12 @@ func (r *Resolver) insert(n Name, e cacheEntry) {
 		r.evict(r.cfg.Now())
 	}
 	r.cache[n] = e
+	r.changes.Add(1)
 }
+
+// Changes counts what has been put into the cache: as long as it stays the same, and no TTL has run out, Resolve and
+// Follow give what they gave.
+func (r *Resolver) Changes() uint64 { return r.changes.Load() }
 
 // evict drops what is out of date, or failing that arbitrary entries, a sixteenth of all, so that it is not called
 // each time: Records has them still.

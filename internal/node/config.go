@@ -69,6 +69,7 @@ type GatewayConfig struct {
 	Listen           string                 `toml:"listen"` // "127.0.0.1:8080"; empty: no gateway
 	URL              string                 `toml:"url"`    // how readers elsewhere reach it, e.g. "https://sites.example"
 	RetrievalTimeout Duration               `toml:"retrieval_timeout"`
+	ReadyBytes       int64                  `toml:"ready_bytes"` // kept in memory to be served again at once; 0: 64 MiB, negative: nothing
 	TrustedProxies   []string               `toml:"trusted_proxies"`
 	Hosts            map[string]GatewayHost `toml:"hosts"`
 	DNSLink          map[string]string      `toml:"dnslink"` // domain → "/ipns/…"; no DNS is asked

@@ -216,7 +216,7 @@ func (n *Node) trustHosts(ctx context.Context) {
 func (n *Node) gatewayHandler(routing http.Handler) (http.Handler, error) {
 	cfg := gateway.Config{
 		Blocks: n.store, Local: n.store, Names: follower{n}, Sites: siteInfo{n}, Routing: routing,
-		RetrievalTimeout: time.Duration(n.cfg.Gateway.RetrievalTimeout), Metrics: n.metrics, Log: n.log,
+		RetrievalTimeout: time.Duration(n.cfg.Gateway.RetrievalTimeout), ReadyBytes: n.cfg.Gateway.ReadyBytes, Metrics: n.metrics, Log: n.log,
 	}
 	if n.p2p != nil {
 		cfg.Blocks = n.p2p.Blocks()
@@ -276,6 +276,9 @@ func (f follower) Follow(ctx context.Context, name naming.Name) ([]naming.Resolu
 	f.n.watch(chain)
 	return chain, root, nil
 }
+
+// Changes implements gateway.Changing.
+func (f follower) Changes() uint64 { return f.n.resolver.Changes() }
 
 // siteInfo is what the gateway may know of sites.
 type siteInfo struct{ n *Node }

@@ -1,0 +1,338 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// What the table of the gateway is measured on.
+const (
+	pageBytes  = 13 << 10
+	largeBytes = 2_500_000
+	coldPages  = 30_000
+	manySites  = 100
+	sitePages  = 1000
+	idleConns  = 5000
+	loadTime   = 3 * time.Second
+)
+
+// kubo is Kubo 0.38's gateway on the machine that the goals were set on: requests
+// a second of a page and of 304s, bytes a second of a large file. It is not run here.
+var kubo = struct{ page, notModified, large float64 }{3200, 3500, 0.65e9}
+
+// gatewayTable measures a gateway against web servers, each pinned to one processor and the load to another.
+func (b *bench) gatewayTable(ctx context.Context) error {
+	fmt.Printf("commands\n"+
+		"  taskset -c %s holdfast serve --gateway 127.0.0.1:0 --network offline   (and nginx, caddy, a bare net/http handler in turn)\n"+
+		"  taskset -c %s bench child load   (16 keep-alive connections, %s for each figure)\n\n", serverCPU, loadCPU, loadTime)
+	dir := filepath.Join(b.tmp, "site")
+	if err := writeSite(dir, coldPages); err != nil {
+		return err
+	}
+	home := "gate"
+	p, err := b.publishAlone(ctx, home, dir, "bench")
+	if err != nil {
+		return err
+	}
+	var table []measure
+	for _, part := range []func(context.Context, string, string, string) ([]measure, error){b.hot, b.cold, b.idle, b.memory} {
+		rows, err := part(ctx, home, p.Name, dir)
+		if err != nil {
+			return err
+		}
+		table = append(table, rows...)
+	}
+	printGoals(table)
+	return nil
+}
+
+// publishAlone publishes a folder that nobody else keeps.
+func (b *bench) publishAlone(ctx context.Context, home, dir, site string) (p published, err error) {
+	_, err = b.must(ctx, &p, home, "publish", dir, "--site", site, "--copies", "0", "--network", "offline")
+	return p, err
+}
+
+// writeSite writes a page, a large file, and so many different pages of 13 KB.
+func writeSite(dir string, pages int) error {
+	noise := rand.NewChaCha8([32]byte{'s', 'i', 't', 'e'})
+	text := func(n int) []byte {
+		raw := make([]byte, n/4*3)
+		noise.Read(raw)
+		return []byte(base64.StdEncoding.EncodeToString(raw))
+	}
+	for i := range pages {
+		file := filepath.Join(dir, filepath.FromSlash(coldPath(i)))
+		if i%1000 == 0 {
+			if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+				return err
+			}
+		}
+		if err := os.WriteFile(file, text(pageBytes), 0o644); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "page.html"), text(pageBytes), 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "large.bin"), text(largeBytes), 0o644)
+}
+
+func coldPath(i int) string { return fmt.Sprintf("/pages/%02d/page-%05d.html", i/1000, i) }
+
+// ours starts a gateway on its processor.
+func (b *bench) ours(ctx context.Context, home, name string) (*node, *server, error) {
+	n, err := b.serveOn(ctx, serverCPU, home, "--gateway", "127.0.0.1:0", "--network", "offline")
+	if err != nil {
+		return nil, nil, err
+	}
+	u, err := url.Parse(n.Gateway)
+	if err != nil {
+		return n, nil, err
+	}
+	return n, &server{name: "ours", addr: u.Host, host: name + ".ipns.localhost", cmd: n.cmd}, nil
+}
+
+// rates is what one server reached, one figure a round.
+type rates struct{ page, notModified, large figures }
+
+// hot measures what is asked for again and again.
+func (b *bench) hot(ctx context.Context, home, name, dir string) (table []measure, err error) {
+	n, mine, err := b.ours(ctx, home, name)
+	if n != nil {
+		defer n.stop()
+	}
+	if err != nil {
+		return nil, err
+	}
+	servers, err := b.rivals(ctx, mine, dir)
+	defer func() {
+		for _, s := range servers {
+			if s != mine {
+				s.end()
+			}
+		}
+	}()
+	if err != nil {
+		return nil, err
+	}
+	got := map[string]*rates{}
+	for round := range b.rounds + 1 {
+		for _, s := range servers {
+			r, err := b.oneRound(ctx, s)
+			if err != nil {
+				return nil, err
+			}
+			if all := got[s.name]; round > 0 && all != nil {
+				all.page, all.notModified, all.large = append(all.page, r.page...), append(all.notModified, r.notModified...), append(all.large, r.large...)
+			} else if round > 0 {
+				got[s.name] = &r
+			}
+		}
+	}
+	var p99 figures
+	for range b.rounds {
+		half, err := b.load(ctx, mine, loadJob{Paths: []string{"/page.html"}, Duration: loadTime, Rate: got["ours"].page.median() / 2})
+		if err != nil {
+			return nil, err
+		}
+		p99 = append(p99, half.P99)
+	}
+	rows := rowsOfHot(got)
+	return append(rows, measure{what: "p99 at half of the top rate", unit: "ms", ours: p99, limits: most(3), goal: "≤ 3 ms"}), nil
+}
+
+// rivals starts all that ours is compared with, and gives them with ours.
+func (b *bench) rivals(ctx context.Context, mine *server, dir string) ([]*server, error) {
+	servers, files, header := []*server{mine}, map[string]string{}, map[string]http.Header{}
+	for _, p := range []string{"/page.html", "/large.bin"} {
+		h, err := mine.ask(ctx, p)
+		if err != nil {
+			return servers, err
+		}
+		h.Del("Date")
+		files[p], header[p] = filepath.Join(dir, p), h
+	}
+	s, err := b.bare(ctx, header, files)
+	if err != nil {
+		return servers, err
+	}
+	servers = append(servers, s)
+	for _, start := range []func(context.Context, string) (*server, error){b.nginx, b.caddy} {
+		s, err := start(ctx, dir)
+		if errors.Is(err, errNoRival) {
+			fmt.Println(err)
+			continue
+		}
+		if err != nil {
+			return servers, err
+		}
+		servers = append(servers, s)
+	}
+	return servers, nil
+}
+
+// oneRound measures one server once.
+func (b *bench) oneRound(ctx context.Context, s *server) (r rates, err error) {
+	page, err := b.load(ctx, s, loadJob{Paths: []string{"/page.html"}, Duration: loadTime})
+	if err != nil {
+		return r, err
+	}
+	h, err := s.ask(ctx, "/page.html")
+	if err != nil {
+		return r, err
+	}
+	same, err := b.load(ctx, s, loadJob{
+		Paths: []string{"/page.html"}, Duration: loadTime, Status: http.StatusNotModified, Header: "If-None-Match: " + h.Get("Etag") + "\r\n",
+	})
+	if err != nil {
+		return r, err
+	}
+	large, err := b.load(ctx, s, loadJob{Paths: []string{"/large.bin"}, Duration: loadTime})
+	perSecond := func(d loadDone) float64 { return float64(d.Requests) / d.Seconds }
+	return rates{figures{perSecond(page)}, figures{perSecond(same)}, figures{float64(large.Bytes) / large.Seconds / 1e6}}, err
+}
+
+// rowsOfHot compares the servers.
+func rowsOfHot(got map[string]*rates) []measure {
+	row := func(what, unit string, of func(*rates) figures, kubos float64) measure {
+		m := measure{what: what, unit: unit, ours: of(got["ours"]), least: true}
+		for _, name := range []string{"net/http", "nginx", "caddy"} {
+			if r := got[name]; r != nil {
+				m.anchors = append(m.anchors, anchor{name, of(r)})
+			}
+		}
+		m.anchors = append(m.anchors, anchor{"Kubo (elsewhere)", figures{kubos}.repeat(len(m.ours))})
+		return m
+	}
+	page := row("13 KB page, hot", "/s", func(r *rates) figures { return r.page }, kubo.page)
+	page.goal, page.limits = "≥ 0.85 × net/http, 10 × Kubo", got["net/http"].page.times(0.85).each(figures{10 * kubo.page}.repeat(len(page.ours)), max2)
+	if c := got["caddy"]; c != nil {
+		page.goal, page.limits = page.goal+", 1.5 × Caddy", page.limits.each(c.page.times(1.5), max2)
+	}
+	same := row("304 by ETag", "/s", func(r *rates) figures { return r.notModified }, kubo.notModified)
+	same.goal, same.limits = "≥ 0.85 × net/http, 10 × Kubo", got["net/http"].notModified.times(0.85).each(figures{10 * kubo.notModified}.repeat(len(same.ours)), max2)
+	large := row("2.5 MB file", "MB/s", func(r *rates) figures { return r.large }, kubo.large/1e6)
+	if c := got["caddy"]; c != nil {
+		large.goal, large.limits = "≥ 0.8 × Caddy", c.large.times(0.8)
+	}
+	return []measure{page, same, large}
+}
+
+func max2(a, b float64) float64 { return max(a, b) }
+
+// repeat is one figure for each of n rounds.
+func (f figures) repeat(n int) (out figures) {
+	for range n {
+		out = append(out, f...)
+	}
+	return out
+}
+
+// cold asks a process that has just begun for each page once, in no order.
+func (b *bench) cold(ctx context.Context, home, name, _ string) ([]measure, error) {
+	paths := make([]string, coldPages)
+	for i, at := range rand.New(rand.NewPCG(1, 2)).Perm(coldPages) {
+		paths[i] = coldPath(at)
+	}
+	var perSecond, p99 figures
+	for range b.rounds {
+		n, mine, err := b.ours(ctx, home, name)
+		if err != nil {
+			return nil, err
+		}
+		done, err := b.load(ctx, mine, loadJob{Paths: paths})
+		_, serr := n.stop()
+		if err := errors.Join(err, serr); err != nil {
+			return nil, err
+		}
+		perSecond, p99 = append(perSecond, float64(done.Requests)/done.Seconds), append(p99, done.P99)
+	}
+	return []measure{
+		{what: "30 thousand different pages, cold process", unit: "/s", ours: perSecond, least: true, limits: most(3 * kubo.page), goal: "≥ 3 × Kubo"},
+		{what: "the same, p99", unit: "ms", ours: p99, limits: most(20), goal: "≤ 20 ms"},
+	}, nil
+}
+
+// idle keeps five thousand connections open that have nothing to ask.
+func (b *bench) idle(ctx context.Context, home, name, _ string) ([]measure, error) {
+	n, mine, err := b.ours(ctx, home, name)
+	if err != nil {
+		return nil, err
+	}
+	defer n.stop()
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	}()
+	for range idleConns {
+		c, err := net.Dial("tcp", mine.addr)
+		if err != nil {
+			return nil, err
+		}
+		conns = append(conns, c)
+		if _, err := io.WriteString(c, "HEAD /page.html HTTP/1.1\r\nHost: "+mine.host+"\r\n\r\n"); err != nil {
+			return nil, err
+		}
+		if _, err := c.Read(make([]byte, 4096)); err != nil {
+			return nil, err
+		}
+	}
+	r, err := n.resident(ctx)
+	return []measure{{what: strconv.Itoa(idleConns) + " idle connections", unit: "MB", ours: figures{mb(r)}, limits: most(150), goal: "≤ 150 MB"}}, err
+}
+
+// memory asks for each of a hundred thousand pages on a hundred sites.
+func (b *bench) memory(ctx context.Context, _, _, dir string) ([]measure, error) {
+	const home = "sites"
+	var job loadJob
+	for i := range manySites {
+		site := filepath.Join(b.tmp, "many", strconv.Itoa(i))
+		from := fmt.Sprintf("pages/%02d", i%(coldPages/1000))
+		if err := os.MkdirAll(site, 0o755); err != nil {
+			return nil, err
+		}
+		if err := os.Rename(filepath.Join(dir, from), filepath.Join(site, "pages")); err != nil { // borrowed
+			return nil, err
+		}
+		if err := os.WriteFile(filepath.Join(site, "index.html"), []byte(strconv.Itoa(i)), 0o644); err != nil {
+			return nil, err
+		}
+		p, err := b.publishAlone(ctx, home, site, fmt.Sprintf("site%d", i))
+		if err == nil {
+			err = os.Rename(filepath.Join(site, "pages"), filepath.Join(dir, from))
+		}
+		if err != nil {
+			return nil, err
+		}
+		for k := range sitePages {
+			job.Hosts = append(job.Hosts, p.Name+".ipns.localhost")
+			job.Paths = append(job.Paths, fmt.Sprintf("/pages/page-%05d.html", i%(coldPages/1000)*1000+k))
+		}
+	}
+	rand.New(rand.NewPCG(3, 4)).Shuffle(len(job.Paths), func(i, j int) {
+		job.Paths[i], job.Paths[j] = job.Paths[j], job.Paths[i]
+		job.Hosts[i], job.Hosts[j] = job.Hosts[j], job.Hosts[i]
+	})
+	n, mine, err := b.ours(ctx, home, "")
+	if err != nil {
+		return nil, err
+	}
+	_, err = b.load(ctx, mine, job)
+	peak, serr := n.stop()
+	return []measure{{what: "memory, 100 sites and 100 thousand pages asked", unit: "MB", ours: figures{mb(peak)}, limits: most(256), goal: "≤ 256 MB"}}, errors.Join(err, serr)
+}

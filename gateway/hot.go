@@ -1,0 +1,41 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/ipfs/go-cid"
+	"github.com/maypok86/otter/v2"
+
+	"github.com/holdfast-sites/holdfast/blockstore"
+)
+
+// hotBlocks keeps the blocks of large files that are asked for again and again:
+// hashing them each time would take longer than sending them.
+type hotBlocks struct {
+	get  blockstore.Getter
+	kept *otter.Cache[cid.Cid, blockstore.Block]
+}
+
+// newHotBlocks keeps about most bytes of blocks.
+func newHotBlocks(g blockstore.Getter, most int64) *hotBlocks {
+	return &hotBlocks{get: g, kept: otter.Must(&otter.Options[cid.Cid, blockstore.Block]{
+		MaximumWeight: uint64(max(most, 1)),
+		Weigher:       func(_ cid.Cid, b blockstore.Block) uint32 { return uint32(b.Size()) + entryWeight },
+		Executor:      inPlace,
+	})}
+}
+
+// Get implements blockstore.Getter.
+func (h *hotBlocks) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
+	if b, ok := h.kept.GetIfPresent(c); ok {
+		return b, nil
+	}
+	b, err := h.get.Get(ctx, c)
+	if err == nil {
+		h.kept.Set(c, b)
+	}
+	return b, err
+}
+
+// inPlace runs a cache's upkeep where it falls due: no goroutine that nobody owns.
+func inPlace(work func()) { work() }

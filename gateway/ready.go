@@ -1,0 +1,248 @@
+package gateway
+
+import (
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+)
+
+// ready gives answers again that were given before. A root never changes, so
+// an answer is a function of root and path, and of what the client can decode;
+// only for how long it may be kept is worked out each time. Bounded in bytes; safe for concurrent use.
+type ready struct {
+	names      Changing // nil: names are asked for each request
+	trusted    []netip.Prefix
+	generation func() uint64 // of what must not be served
+	current    atomic.Uint64 // the generation that the caches are of
+	bindings   *otter.Cache[bindingKey, *binding]
+	answers    *otter.Cache[answerKey, *answer]
+	hits       interface{ Inc() }
+}
+
+const (
+	maxBindings     = 8192
+	maxEncodings    = 128         // bytes of an Accept-Encoding header; longer ones are not worth a copy each
+	entryWeight     = 512         // what an entry takes beside its content, in bytes
+	ownLifetimeTime = time.Minute // for which a Cache-Control that a site wrote itself is given again
+	readyStall      = writeStall  // for a client to take a ready answer
+)
+
+// answerKey is all that an answer depends on.
+type answerKey struct {
+	root, base   string
+	prefix, path string // the content path; prefix has the name, which is in the header
+	encoding     string // Accept-Encoding, where the answer depends on it
+	kind         originKind
+}
+
+// answer is a finished one. It is never changed.
+type answer struct {
+	header     []field
+	header304  []field
+	body       []byte
+	size       int64
+	headOnly   bool // the body is too large to be kept
+	etag       string
+	modified   time.Time // by the author; zero where that is not known
+	dated      bool      // it says that it was modified now
+	ranges     bool
+	varies     bool // what is sent depends on Accept-Encoding
+	generation uint64
+	// ownLifetime says that Cache-Control is in header, and the answer to be made anew after until.
+	ownLifetime bool
+	until       time.Time // zero: never
+	weight      uint32
+}
+
+// field is one header, in the form that http.Header has. The values are shared.
+type field struct {
+	key    string
+	values []string
+}
+
+// newReady keeps about most bytes.
+func newReady(most int64, names Names, trusted []netip.Prefix, generation func() uint64, hits interface{ Inc() }) *ready {
+	changing, _ := names.(Changing)
+	return &ready{
+		names: changing, trusted: trusted, generation: generation, hits: hits,
+		bindings: otter.Must(&otter.Options[bindingKey, *binding]{MaximumSize: maxBindings, Executor: inPlace}),
+		answers: otter.Must(&otter.Options[answerKey, *answer]{
+			MaximumWeight: uint64(max(most, 1)),
+			Weigher: func(k answerKey, a *answer) uint32 {
+				return a.weight + uint32(len(k.root)+len(k.base)+len(k.prefix)+len(k.path)+len(k.encoding))
+			},
+			Executor: inPlace,
+		}),
+	}
+}
+
+// forget drops everything.
+func (rd *ready) forget() {
+	rd.bindings.InvalidateAll()
+	rd.answers.InvalidateAll()
+}
+
+func (rd *ready) changes() uint64 {
+	if rd.names == nil {
+		return 0
+	}
+	return rd.names.Changes()
+}
+
+// serve answers r if its answer is ready, and reports whether it did.
+func (rd *ready) serve(w http.ResponseWriter, r *http.Request) bool {
+	if !plain(r) || hasBody(r) {
+		return false
+	}
+	now := time.Now()
+	host, path := spelledHost(r, rd.trusted), spelledPath(r)
+	b := rd.bound(host, path, now)
+	if b == nil {
+		return false
+	}
+	a := rd.find(b, path, r.Header["Accept-Encoding"])
+	if a == nil || a.generation != rd.generation() || !a.until.IsZero() && now.After(a.until) {
+		return false
+	}
+	if a.send(w, r, b, now) {
+		rd.hits.Inc()
+		return true
+	}
+	return false
+}
+
+// bound is what the host, or the beginning of the path, stands for.
+func (rd *ready) bound(host, path string, now time.Time) *binding {
+	changes := rd.changes()
+	for _, id := range [2]string{pathID(path), ""} {
+		if b, ok := rd.bindings.GetIfPresent(bindingKey{host, id}); ok && b.valid(now, changes) {
+			return b
+		}
+		if id == "" {
+			break
+		}
+	}
+	return nil
+}
+
+func (rd *ready) find(b *binding, path string, encodings []string) *answer {
+	key := answerKey{root: b.root.KeyString(), base: b.base, prefix: b.prefix, path: path, kind: b.kind}
+	a, ok := rd.answers.GetIfPresent(key)
+	if !ok || !a.varies {
+		return a
+	}
+	if key.encoding, ok = encodingKey(encodings); !ok {
+		return nil
+	}
+	a, _ = rd.answers.GetIfPresent(key)
+	return a
+}
+
+// encodingKey tells one Accept-Encoding from another; not ok where it is too
+// odd to be worth it.
+func encodingKey(encodings []string) (string, bool) {
+	switch {
+	case len(encodings) == 0:
+		return "identity", true
+	case len(encodings) == 1 && len(encodings[0]) <= maxEncodings:
+		return "=" + encodings[0], true
+	}
+	return "", false
+}
+
+// keep takes note of an answer that has gone out whole, and of what led to it.
+func (rd *ready) keep(k *keeping, t *trace, encodings []string) {
+	if k == nil || !k.found || k.generation != rd.generation() {
+		return
+	}
+	b := &binding{kind: k.kind, prefix: k.origin.prefix, root: t.root, base: t.base, until: t.until, fresh: t.fresh, changes: t.changes}
+	id := ""
+	if !k.origin.isolated() {
+		id = pathID(k.path)
+		b.prefix = id
+	}
+	if rd.names != nil || b.until.IsZero() {
+		rd.bindings.Set(bindingKey{k.host, id}, b)
+	}
+	if k.header == nil {
+		return
+	}
+	a := k.answer(time.Now())
+	key := answerKey{root: b.root.KeyString(), base: b.base, prefix: b.prefix, path: k.path, kind: b.kind}
+	if a.varies {
+		rd.answers.Set(key, &answer{varies: true, weight: entryWeight, generation: a.generation})
+		var ok bool
+		if key.encoding, ok = encodingKey(encodings); !ok {
+			return
+		}
+	}
+	rd.answers.Set(key, a)
+}
+
+// send answers with a, or a part of it, or that the client has it already. It
+// reports false where something else is to be said.
+func (a *answer) send(w http.ResponseWriter, r *http.Request, b *binding, now time.Time) bool {
+	_ = http.NewResponseController(w).SetWriteDeadline(now.Add(readyStall))
+	if notModified(r.Header, a.etag, a.modified) {
+		a.put(w.Header(), a.header304, b, now)
+		w.WriteHeader(http.StatusNotModified)
+		return true
+	}
+	part, status := span{0, a.size}, http.StatusOK
+	if a.ranges && r.Header["Range"] != nil {
+		p, partial, err := spanOf(r.Header, a.etag, a.modified, a.size)
+		if err != nil {
+			return false
+		}
+		if part = p; partial {
+			status = http.StatusPartialContent
+		}
+	}
+	if a.headOnly && r.Method != http.MethodHead {
+		return false
+	}
+	h := w.Header()
+	a.put(h, a.header, b, now)
+	if a.dated {
+		h["Last-Modified"] = thisSecond.lastModified(now)
+	}
+	if status == http.StatusPartialContent {
+		h["Content-Range"] = []string{part.contentRange(a.size)}
+	}
+	h["Content-Length"] = []string{strconv.FormatInt(part.length(), 10)}
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(a.body[part.from:part.to]) // a client that has left gets no more
+	}
+	return true
+}
+
+func (a *answer) put(h http.Header, fields []field, b *binding, now time.Time) {
+	for _, f := range fields {
+		h[f.key] = f.values
+	}
+	if !a.ownLifetime {
+		h["Cache-Control"] = b.lifetime(now)
+	}
+}
+
+// spelledHost is the host that the client asked for, as it wrote it.
+func spelledHost(r *http.Request, trusted []netip.Prefix) string {
+	if len(trusted) > 0 && r.Header["X-Forwarded-Host"] != nil && fromProxy(r.RemoteAddr, trusted) {
+		if h := r.Header.Get("X-Forwarded-Host"); h != "" {
+			return h
+		}
+	}
+	return r.Host
+}
+
+func spelledPath(r *http.Request) string {
+	if r.URL.Path == "" {
+		return "/"
+	}
+	return r.URL.Path
+}
