@@ -139,10 +139,19 @@ func (b *backend) resolveName(ctx context.Context, id string) (root cid.Cid, bas
 }
 
 func (b *backend) follow(ctx context.Context, n naming.Name) (cid.Cid, time.Duration, error) {
+	chain, root, err := b.chain(ctx, n)
+	if err != nil {
+		return cid.Undef, 0, err
+	}
+	return root, chainTTL(chain, b.now()), nil
+}
+
+// chain is the records through which a name leads to its root, outermost first.
+func (b *backend) chain(ctx context.Context, n naming.Name) ([]naming.Resolution, cid.Cid, error) {
 	t := traceOf(ctx)
 	t.set(func(t *trace) { t.name = n })
 	if b.names == nil {
-		return cid.Undef, 0, boxogw.NewErrorStatusCode(errors.New("this gateway serves no names"), http.StatusNotImplemented)
+		return nil, cid.Undef, boxogw.NewErrorStatusCode(errors.New("this gateway serves no names"), http.StatusNotImplemented)
 	}
 	// A deadline of its own, after which a resolver may fall back to what it has.
 	ctx, cancel := context.WithTimeoutCause(ctx, b.nameTime, errTimeout)
@@ -152,9 +161,9 @@ func (b *backend) follow(ctx context.Context, n naming.Name) (cid.Cid, time.Dura
 		t.set(func(t *trace) { t.record = chain[0] })
 	}
 	if err != nil {
-		return cid.Undef, 0, b.fail(ctx, StepRecord, err)
+		return nil, cid.Undef, b.fail(ctx, StepRecord, err)
 	}
-	return root, chainTTL(chain, b.now()), nil
+	return chain, root, nil
 }
 
 // fail notes the cause in the trace; what boxo gets is only text.

@@ -37,6 +37,7 @@ type world struct {
 type knownSites struct {
 	list    []Site
 	holders []string
+	copies  Copies
 }
 
 func (k *knownSites) ByAlias(_ context.Context, alias string) (naming.Name, bool) {
@@ -49,6 +50,9 @@ func (k *knownSites) ByAlias(_ context.Context, alias string) (naming.Name, bool
 }
 func (k *knownSites) Holders(context.Context, naming.Name) []string { return k.holders }
 func (k *knownSites) Sites(context.Context) []Site                  { return k.list }
+func (k *knownSites) Copies(context.Context, naming.Name, cid.Cid) Copies {
+	return k.copies
+}
 
 // newWorld starts a gateway; change may adjust its configuration.
 func newWorld(t *testing.T, change func(*Config)) *world {
