@@ -140,6 +140,9 @@ func (c *content) try(w *pacedWriter, r *http.Request, o origin, path string, st
 	if !a.held && a.status == 0 {
 		a.WriteHeader(http.StatusOK)
 	}
+	if a.folder.Defined() {
+		return a, c.listFolder(a, r, o, path)
+	}
 	return a, !a.held
 }
 

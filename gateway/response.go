@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ipfs/go-cid"
 )
 
 // writeStall is how long a client may take to accept what one Write hands over.
@@ -109,6 +111,8 @@ type attempt struct {
 	redirect  func(string) string // makes a Location safe; nil: leave it
 	mutable   bool                // the content may change under its path
 	adjust    func(http.Header)   // of a good answer, the last word; may be nil
+	folder    cid.Cid             // boxo makes a page of this folder, which is thrown away
+	ours      bool                // the page is ours
 	status    int                 // what was answered
 	held      bool                // the answer was held back
 	text      []byte              // of a held-back answer
@@ -129,6 +133,11 @@ func (a *attempt) WriteHeader(status int) {
 		return
 	}
 	a.status = status
+	if status == http.StatusOK && a.as == 0 && !a.ours {
+		if a.folder = listedFolder(a.header); a.folder.Defined() {
+			return // listFolder has its own page
+		}
+	}
 	if status >= 400 || a.as != 0 && status != http.StatusOK {
 		a.held = true
 		return
@@ -165,6 +174,9 @@ func (a *attempt) WriteHeader(status int) {
 func (a *attempt) Write(b []byte) (int, error) {
 	if a.status == 0 {
 		a.WriteHeader(http.StatusOK)
+	}
+	if a.folder.Defined() {
+		return len(b), nil
 	}
 	if a.held {
 		a.text = append(a.text, b[:min(len(b), maxErrorText-len(a.text))]...)
