@@ -42,7 +42,7 @@ func TestFolderWithoutIndexIsListedAsReadersKnowIt(t *testing.T) {
 			here = "/" + path + here
 		}
 		for _, s := range []string{
-			"<title>Index of /ip", "<h1>Index of /ip", folder.String(),
+			"<title>Index of /ip", ">Index of /ip", folder.String(),
 			`<a href="` + here + `file-%C5%BA.txt">file-ź.txt</a>`,
 			`<a href="` + here + `..">..</a>`,
 			`<a class="ipfs-hash" translate="no" href="` + base + "/ipfs/" + file.String() + `?filename=file-%25C5%25BA.txt">`,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/holdfast-sites/holdfast/blockstore"
@@ -125,7 +126,7 @@ func (f *Failure) fromTrace(ctx context.Context, t *trace) {
 	}
 	f.Kind = classify(ctx, err)
 	f.Status = statuses[f.Kind]
-	if timedOut(ctx) && f.Kind == KindUnavailable {
+	if timedOut(ctx) && f.Kind == KindUnavailable && !strings.Contains(f.Message, errTimeout.Error()) {
 		f.Message = errTimeout.Error() + ": " + f.Message
 	}
 }

@@ -97,6 +97,9 @@ type failurePage struct {
 	Way        []stage
 }
 
+// Seconds is how long the reader was kept waiting.
+func (f failurePage) Seconds() float64 { return float64(f.Millis) / 1000 }
+
 // stage is one step of the way to the content.
 type stage struct {
 	Step  Step

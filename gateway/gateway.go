@@ -87,6 +87,7 @@ type Site struct {
 
 // Copies is who holds a site, by this node's own evidence.
 type Copies struct {
+	Checked   bool      // this node has holders prove themselves; else it has no evidence, for or against
 	Wanted    int       // the fewest holders that the site asks for; 0: not known
 	Proved    int       // how many stand proved
 	Holders   []Holder  // those that are to hold it, in the order in which the author ranks them, then standbys
@@ -161,7 +162,7 @@ type gateway struct {
 	cfg     Config
 	hosts   map[string]HostConfig
 	content *content
-	titles  *titles
+	titles  titles
 	slots   chan struct{}
 	errors  *prometheus.CounterVec
 	log     *slog.Logger
@@ -193,7 +194,6 @@ func New(cfg Config) (http.Handler, error) {
 		cfg:     cfg,
 		hosts:   hosts,
 		content: c,
-		titles:  &titles{blocks: cfg.Local},
 		slots:   make(chan struct{}, cfg.MaxConcurrent),
 		errors:  errorCount,
 		log:     cfg.Log,

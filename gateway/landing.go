@@ -18,8 +18,8 @@ const maxAddress = 2048
 // maxListed bounds the sites on the landing page.
 const maxListed = 500
 
-// landingTime bounds how long the landing page may look for titles.
-const landingTime = time.Second
+// titleTime bounds how long a page may look for titles.
+const titleTime = time.Second
 
 // landingPage is what the landing template shows.
 type landingPage struct {
@@ -44,7 +44,7 @@ func (g *gateway) serveLanding(x *transaction, h host) {
 		if p.More = len(sites) - maxListed; p.More > 0 {
 			sites = sites[:maxListed]
 		}
-		ctx, cancel := context.WithTimeout(x.ctx, landingTime)
+		ctx, cancel := context.WithTimeout(x.ctx, titleTime)
 		defer cancel()
 		for _, s := range sites {
 			p.Sites = append(p.Sites, g.landingSite(ctx, x.r, h, s))
@@ -55,7 +55,7 @@ func (g *gateway) serveLanding(x *transaction, h host) {
 
 func (g *gateway) landingSite(ctx context.Context, r *http.Request, h host, s Site) landingSite {
 	if s.Title == "" {
-		s.Title = g.titles.of(ctx, s.Root)
+		s.Title = g.titles.of(ctx, g.cfg.Local, s.Root)
 	}
 	l := landingSite{Site: s, Label: s.Title, URL: g.readURL(r, h, s), About: sitePrefix + s.Name.String()}
 	if l.Label == "" {

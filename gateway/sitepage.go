@@ -70,7 +70,9 @@ func (g *gateway) serveSitePage(x *transaction, h host, id string) {
 // sitePage puts together what the records, the chain of releases and the
 // node's evidence say.
 func (g *gateway) sitePage(x *transaction, h host, s Site, chain []naming.Resolution) sitePage {
-	s.Title = g.titles.of(x.ctx, s.Root)
+	ctx, cancel := context.WithTimeout(withTrace(x.ctx, &trace{}), titleTime)
+	s.Title = g.titles.of(ctx, g.cfg.Blocks, s.Root)
+	cancel()
 	p := sitePage{
 		Site: s, URL: g.readURL(x.r, h, s), RootURL: g.siteURL(x.r, h, "ipfs", s.Root.String()),
 		Sequence: chain[0].Record.Sequence(), ValidUntil: chain[0].Record.ValidUntil(),

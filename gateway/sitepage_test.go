@@ -31,7 +31,7 @@ func siteWorld(t *testing.T) (w *world, root cid.Cid, name string) {
 		})
 	}
 	w.publishRelease("blog", root, last)
-	w.sites.copies = Copies{Wanted: 2, Proved: 1, Holders: []Holder{
+	w.sites.copies = Copies{Checked: true, Wanted: 2, Proved: 1, Holders: []Holder{
 		{ID: "12D3KooWAlice", Label: "alice <inc>", Addr: "/ip4/192.0.2.1/tcp/4001/p2p/12D3KooWAlice", Proved: time.Now().Add(-3 * time.Minute)},
 		{ID: "12D3KooWBob", Standby: true, Gone: true},
 	}}
@@ -89,7 +89,7 @@ func TestCommandsOfTheSitePageGetWhatTheySay(t *testing.T) {
 	w, root, name := siteWorld(t)
 	for _, host := range []string{"localhost:8080", "127.0.0.1:8080"} {
 		page := w.get("http://" + host + "/-/site/" + name).body
-		urls := regexp.MustCompile(`curl -fsSL -o (\S+) (?:&#39;|')([^'&]+(?:&amp;[^'&]+)*)(?:&#39;|')`).FindAllStringSubmatch(page, -1)
+		urls := regexp.MustCompile(`curl -fsSL -o (\S+) \\\s+(?:&#39;|')([^'&]+(?:&amp;[^'&]+)*)(?:&#39;|')`).FindAllStringSubmatch(page, -1)
 		if len(urls) != 2 {
 			t.Fatalf("%s: %d commands with curl, want 2: %s", host, len(urls), page)
 		}

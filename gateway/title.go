@@ -20,17 +20,16 @@ const (
 	maxTitle     = 120      // of a title, in characters
 )
 
-// titles knows the titles of sites: those of their first pages, as far as they
-// are here. Safe for concurrent use; the zero value needs blocks.
+// titles knows the titles of sites: those of their first pages. Safe for
+// concurrent use, ready as its zero value.
 type titles struct {
-	blocks blockstore.Getter // asks nobody
-
 	mu    sync.Mutex
 	known map[cid.Cid]string // by root
 }
 
-// of is the title of a root's first page; empty where it has none, or is not here.
-func (t *titles) of(ctx context.Context, root cid.Cid) string {
+// of is the title of a root's first page; empty where it has none, or the page
+// can't be had from blocks before ctx ends.
+func (t *titles) of(ctx context.Context, blocks blockstore.Getter, root cid.Cid) string {
 	if !root.Defined() {
 		return ""
 	}
@@ -40,7 +39,7 @@ func (t *titles) of(ctx context.Context, root cid.Cid) string {
 	if ok {
 		return title
 	}
-	title, err := t.read(ctx, root)
+	title, err := readTitle(ctx, blocks, root)
 	if err != nil {
 		return "" // it may be here later
 	}
@@ -53,12 +52,12 @@ func (t *titles) of(ctx context.Context, root cid.Cid) string {
 	return title
 }
 
-func (t *titles) read(ctx context.Context, root cid.Cid) (string, error) {
-	id, err := merkle.Resolve(ctx, t.blocks, root, "index.html")
+func readTitle(ctx context.Context, blocks blockstore.Getter, root cid.Cid) (string, error) {
+	id, err := merkle.Resolve(ctx, blocks, root, "index.html")
 	if err != nil {
 		return "", err
 	}
-	f, err := merkle.OpenFile(ctx, t.blocks, id)
+	f, err := merkle.OpenFile(ctx, blocks, id)
 	if err != nil {
 		return "", err
 	}

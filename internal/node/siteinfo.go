@@ -139,6 +139,7 @@ func (s siteInfo) Copies(ctx context.Context, name naming.Name, root cid.Cid) ga
 		if h.Keeps || !h.Proved.IsZero() {
 			out.Proved++
 		}
+		out.Checked = out.Checked || h.Keeps || !sight.Proofs.Asked.IsZero()
 		out.Holders = append(out.Holders, h)
 	}
 	return out
@@ -150,7 +151,7 @@ func (s siteInfo) published(st author.SiteStatus, pol replicate.Policy) gateway.
 	for _, m := range pol.Roster {
 		members[m.ID.String()] = holder(m)
 	}
-	out := gateway.Copies{Wanted: st.MinCopies, Proved: st.Proved}
+	out := gateway.Copies{Checked: true, Wanted: st.MinCopies, Proved: st.Proved}
 	if st.SafeUntil != nil {
 		out.SafeUntil = *st.SafeUntil
 	}
