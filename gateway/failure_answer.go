@@ -196,6 +196,9 @@ func (f Failure) advice() string {
 		if f.Step == StepName || f.Step == StepRecord {
 			return "Check the address. A site that was published a moment ago may take a little while to be known here."
 		}
+		if f.Step == StepRequest {
+			return "Check the address."
+		}
 		return "Check the address, or start at the site's first page."
 	case KindDenied:
 		return "The operator of this gateway decided not to serve it. That says nothing about other gateways."
