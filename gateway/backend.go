@@ -155,28 +155,18 @@ func (b *backend) resolveName(ctx context.Context, id string) (root cid.Cid, bas
 
 func (b *backend) follow(ctx context.Context, n naming.Name) (cid.Cid, time.Duration, error) {
 	t := traceOf(ctx)
-	t.set(func(t *trace) { t.name = n })
-	if b.names == nil {
-		return cid.Undef, 0, boxogw.NewErrorStatusCode(errors.New("this gateway serves no names"), http.StatusNotImplemented)
-	}
-	// A deadline of its own, after which a resolver may fall back to what it has.
-	ctx, cancel := context.WithTimeoutCause(ctx, b.nameTime, errTimeout)
-	defer cancel()
 	changing, known := b.names.(Changing)
 	var f followed
 	if known {
 		f.changes = changing.Changes()
 		if was, ok := b.followed.GetIfPresent(n); ok && was.changes == f.changes && b.now().Before(was.until) {
-			t.set(was.note)
+			t.set(func(t *trace) { t.name = n; was.note(t) })
 			return was.root, max(was.fresh.Sub(b.now()), 0), nil
 		}
 	}
-	chain, root, err := b.names.Follow(ctx, n)
-	if len(chain) > 0 {
-		t.set(func(t *trace) { t.record = chain[0] })
-	}
+	chain, root, err := b.chain(ctx, n)
 	if err != nil {
-		return cid.Undef, 0, b.fail(ctx, StepRecord, err)
+		return cid.Undef, 0, err
 	}
 	now := b.now()
 	ttl := chainTTL(chain, now)
@@ -186,6 +176,26 @@ func (b *backend) follow(ctx context.Context, n naming.Name) (cid.Cid, time.Dura
 	}
 	t.set(f.note)
 	return root, ttl, nil
+}
+
+// chain is the records through which a name leads to its root, outermost first.
+func (b *backend) chain(ctx context.Context, n naming.Name) ([]naming.Resolution, cid.Cid, error) {
+	t := traceOf(ctx)
+	t.set(func(t *trace) { t.name = n })
+	if b.names == nil {
+		return nil, cid.Undef, boxogw.NewErrorStatusCode(errors.New("this gateway serves no names"), http.StatusNotImplemented)
+	}
+	// A deadline of its own, after which a resolver may fall back to what it has.
+	ctx, cancel := context.WithTimeoutCause(ctx, b.nameTime, errTimeout)
+	defer cancel()
+	chain, root, err := b.names.Follow(ctx, n)
+	if len(chain) > 0 {
+		t.set(func(t *trace) { t.record = chain[0] })
+	}
+	if err != nil {
+		return nil, cid.Undef, b.fail(ctx, StepRecord, err)
+	}
+	return chain, root, nil
 }
 
 // followed is where a name led a moment ago.

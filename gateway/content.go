@@ -169,6 +169,9 @@ func (c *content) attempt(a *attempt, r *http.Request, o origin, path string) (*
 			a.WriteHeader(http.StatusOK)
 		}
 	}
+	if a.folder.Defined() && !c.listFolder(a, r, o, path) {
+		return a, false
+	}
 	a.finish()
 	if a.held {
 		return c.insteadOf(a, r, o, path)

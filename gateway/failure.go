@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/holdfast-sites/holdfast/blockstore"
@@ -17,22 +18,43 @@ type Kind string
 
 // The kinds.
 const (
-	KindBadRequest  Kind = "bad_request"   // 400 and its neighbours: the request can't be served as it stands
-	KindNotFound    Kind = "not_found"     // 404: it is known that nothing is there
-	KindMalformed   Kind = "malformed"     // 422: the content doesn't follow its format
-	KindRules       Kind = "rules"         // 500: the site's rules file can't be used
-	KindInternal    Kind = "internal"      // 500: our fault
-	KindUnsupported Kind = "not_supported" // 501
-	KindUntrusted   Kind = "untrusted"     // 502: only wrong bytes or invalid records were offered
-	KindBusy        Kind = "busy"          // 503
-	KindUnavailable Kind = "unavailable"   // 504: nobody answered in time
+	KindBadRequest  Kind = "bad_request"       // 400 and its neighbours: the request can't be served as it stands
+	KindNotFound    Kind = "not_found"         // 404: it is known that nothing is there
+	KindDenied      Kind = "denied"            // 410, 451: this gateway's operator doesn't serve it
+	KindGone        Kind = "gone"              // 410, 451: the site's own rules say that it was taken away
+	KindMalformed   Kind = "malformed"         // 422: the content doesn't follow its format
+	KindLimited     Kind = "too_many_requests" // 429: this client's share is used up
+	KindRules       Kind = "rules"             // 500: the site's rules file can't be used
+	KindInternal    Kind = "internal"          // 500: our fault
+	KindUnsupported Kind = "not_supported"     // 501
+	KindUntrusted   Kind = "untrusted"         // 502: only wrong bytes or invalid records were offered
+	KindBusy        Kind = "busy"              // 503
+	KindUnavailable Kind = "unavailable"       // 504: nobody answered in time
 )
 
-// Failure is an error answer.
+// statuses is the one place where kinds become statuses. A Failure that has a
+// status of its own keeps it: 405 and 416 are bad requests too, and 451 is denied.
+var statuses = map[Kind]int{
+	KindBadRequest:  http.StatusBadRequest,
+	KindNotFound:    http.StatusNotFound,
+	KindDenied:      http.StatusGone,
+	KindGone:        http.StatusGone,
+	KindMalformed:   http.StatusUnprocessableEntity,
+	KindLimited:     http.StatusTooManyRequests,
+	KindRules:       http.StatusInternalServerError,
+	KindInternal:    http.StatusInternalServerError,
+	KindUnsupported: http.StatusNotImplemented,
+	KindUntrusted:   http.StatusBadGateway,
+	KindBusy:        http.StatusServiceUnavailable,
+	KindUnavailable: http.StatusGatewayTimeout,
+}
+
+// Failure is an error answer. As JSON it is a problem document (RFC 9457) with
+// members of our own beside "status" and "detail".
 type Failure struct {
-	Status  int    `json:"-"`
+	Status  int    `json:"status"` // 0: that of Kind
 	Kind    Kind   `json:"kind"`
-	Message string `json:"message"`
+	Message string `json:"detail"`
 	Step    Step   `json:"step"`
 	// What was known of the way, in order; empty where it was not reached.
 	Alias    string   `json:"alias,omitempty"`
@@ -45,6 +67,7 @@ type Failure struct {
 	Asked    []string `json:"asked,omitempty"`   // who was asked, with what each said
 	Holders  []string `json:"holders,omitempty"` // who is believed to hold the site
 	Millis   int64    `json:"elapsed_ms"`
+	SitePage string   `json:"site_page,omitempty"` // URL of what this gateway knows of the site
 }
 
 // asker is an error that knows who was asked.
@@ -101,30 +124,31 @@ func (f *Failure) fromTrace(ctx context.Context, t *trace) {
 			f.Asked = append(f.Asked, answer.Source+": "+said)
 		}
 	}
-	f.Kind, f.Status = classify(ctx, err)
-	if timedOut(ctx) && f.Kind == KindUnavailable {
+	f.Kind = classify(ctx, err)
+	f.Status = statuses[f.Kind]
+	if timedOut(ctx) && f.Kind == KindUnavailable && !strings.Contains(f.Message, errTimeout.Error()) {
 		f.Message = errTimeout.Error() + ": " + f.Message
 	}
 }
 
 // classify is the one place where errors become kinds.
-func classify(ctx context.Context, err error) (Kind, int) {
+func classify(ctx context.Context, err error) Kind {
 	switch {
 	case errors.Is(err, errRules) && !unavailable(ctx, err) && !errors.Is(err, blockstore.ErrCorrupt):
-		return KindRules, http.StatusInternalServerError
+		return KindRules
 	case errors.Is(err, blockstore.ErrCorrupt), errors.Is(err, naming.ErrInvalidRecord), errors.Is(err, naming.ErrOlder):
-		return KindUntrusted, http.StatusBadGateway
+		return KindUntrusted
 	case errors.Is(err, blockstore.ErrRefused), errors.Is(err, merkle.ErrMalformed), errors.Is(err, merkle.ErrLimit),
 		errors.Is(err, merkle.ErrUnsupported), errors.Is(err, naming.ErrDNSLink):
-		return KindMalformed, http.StatusUnprocessableEntity
+		return KindMalformed
 	case errors.Is(err, naming.ErrInvalidName):
-		return KindBadRequest, http.StatusBadRequest
+		return KindBadRequest
 	case errors.Is(err, naming.ErrNotFound), errors.Is(err, merkle.ErrNoPath):
-		return KindNotFound, http.StatusNotFound
+		return KindNotFound
 	case unavailable(ctx, err):
-		return KindUnavailable, http.StatusGatewayTimeout
+		return KindUnavailable
 	default:
-		return KindUntrusted, http.StatusBadGateway
+		return KindUntrusted
 	}
 }
 
@@ -147,7 +171,7 @@ func (f *Failure) fromStatus() {
 	case f.Status == http.StatusNotImplemented:
 		f.Kind = KindUnsupported
 	case f.Status == http.StatusGone || f.Status == http.StatusUnavailableForLegalReasons:
-		f.Kind, f.Step = KindNotFound, StepPath
+		f.Kind, f.Step = KindGone, StepPath
 		f.Message = "the site's rules say that this is gone"
 	case f.Status < 500:
 		f.Kind = KindBadRequest

@@ -51,11 +51,14 @@ func newLossyWorld(t *testing.T, timeout time.Duration) (*world, *lossy) {
 func (w *world) failure(url string) (int, Failure) {
 	w.t.Helper()
 	r := w.get(url, "Accept", "application/json")
-	var body struct{ Error Failure }
-	if err := json.Unmarshal([]byte(r.body), &body); err != nil {
+	var f Failure
+	if err := json.Unmarshal([]byte(r.body), &f); err != nil {
 		w.t.Fatalf("%s: %d %q: %v", url, r.StatusCode, r.body, err)
 	}
-	return r.StatusCode, body.Error
+	if f.Status != r.StatusCode {
+		w.t.Errorf("%s: the body says %d, the answer is %d", url, f.Status, r.StatusCode)
+	}
+	return r.StatusCode, f
 }
 
 func TestUnavailableBlockIs504ThatNamesRootPeersAndStep(t *testing.T) {
@@ -227,18 +230,21 @@ func TestNameFailuresNameTheirStep(t *testing.T) {
 func TestErrorsAreTextJSONOrHTMLAndEscaped(t *testing.T) {
 	w := newWorld(t, nil)
 	for accept, contentType := range map[string]string{
-		"":                            "text/plain; charset=utf-8",
-		"*/*":                         "text/plain; charset=utf-8",
-		"application/json":            "application/json",
-		"text/html,application/xml":   "text/html; charset=utf-8",
-		"application/json, text/html": "text/html; charset=utf-8",
+		"":                                  "text/plain; charset=utf-8",
+		"*/*":                               "text/plain; charset=utf-8",
+		"application/json":                  "application/problem+json",
+		"application/problem+json":          "application/problem+json",
+		"text/html;q=0.5, application/json": "application/problem+json",
+		"text/html;q=0, */*":                "text/plain; charset=utf-8",
+		"text/html,application/xml":         "text/html; charset=utf-8",
+		"application/json, text/html":       "text/html; charset=utf-8",
 	} {
 		r := w.get("http://127.0.0.1/ipns/nonsense/%3Cscript%3E%1b%5b31m%E2%80%AE", "Accept", accept)
 		r.want(t, 400, "")
 		r.wantHeader(t, "Content-Type", contentType)
 		r.wantHeader(t, "X-Content-Type-Options", "nosniff")
 		r.wantHeader(t, "Etag", "")
-		html, json := strings.HasPrefix(contentType, "text/html"), contentType == "application/json"
+		html, json := strings.HasPrefix(contentType, "text/html"), contentType == "application/problem+json"
 		if html && strings.Contains(r.body, "<script>") || strings.Contains(r.body, "\x1b") || !json && strings.Contains(r.body, "\u202e") {
 			t.Errorf("%q: not escaped: %q", accept, r.body)
 		}

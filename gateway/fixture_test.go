@@ -38,6 +38,7 @@ type world struct {
 type knownSites struct {
 	list    []Site
 	holders []string
+	copies  Copies
 }
 
 func (k *knownSites) ByAlias(_ context.Context, alias string) (naming.Name, bool) {
@@ -50,6 +51,9 @@ func (k *knownSites) ByAlias(_ context.Context, alias string) (naming.Name, bool
 }
 func (k *knownSites) Holders(context.Context, naming.Name) []string { return k.holders }
 func (k *knownSites) Sites(context.Context) []Site                  { return k.list }
+func (k *knownSites) Copies(context.Context, naming.Name, cid.Cid) Copies {
+	return k.copies
+}
 
 // newWorld starts a gateway; change may adjust its configuration.
 func newWorld(t testing.TB, change func(*Config)) *world {

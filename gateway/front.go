@@ -265,6 +265,7 @@ func remoteLoopback(r *http.Request) bool {
 // fail answers with an error page and counts it.
 func (g *gateway) fail(x *transaction, f Failure) {
 	g.errors.WithLabelValues(string(f.Kind), string(f.Step)).Inc()
+	f.SitePage = g.aboutURL(x.r, f)
 	x.answerError(g.holders, g.log, f)
 }
 

@@ -68,6 +68,9 @@ type SiteInfo interface {
 	Holders(ctx context.Context, n naming.Name) []string
 	// Sites lists the sites that the landing page on localhost shows.
 	Sites(ctx context.Context) []Site
+	// Copies is what this node knows of who holds the site while it leads to
+	// root. It answers from what is here and asks nobody; the zero value knows nothing.
+	Copies(ctx context.Context, n naming.Name, root cid.Cid) Copies
 }
 
 // Earlier knows what sites showed before.
@@ -80,10 +83,35 @@ type Earlier interface {
 
 // Site is one line of the landing page.
 type Site struct {
-	Alias string // may be empty
-	Name  naming.Name
-	Title string  // may be empty
-	Root  cid.Cid // may be undefined
+	Alias     string // may be empty
+	Name      naming.Name
+	Title     string    // empty: that of its first page
+	Root      cid.Cid   // may be undefined
+	Published time.Time // of the release it shows; zero where not known
+	Bytes     int64     // of its files; 0 where not known
+	Proved    int       // holders that stand proved, the node itself among them where it is one
+	Wanted    int       // holders that are wanted; 0 where not known
+}
+
+// Copies is who holds a site, by this node's own evidence.
+type Copies struct {
+	Checked   bool      // this node has holders prove themselves; else it has no evidence, for or against
+	Wanted    int       // the fewest holders that the site asks for; 0: not known
+	Proved    int       // how many stand proved
+	Holders   []Holder  // those that are to hold it, in the order in which the author ranks them, then standbys
+	SafeUntil time.Time // zero: not known here; only the author's machine knows what the hosts promised
+}
+
+// Holder is a host of a site.
+type Holder struct {
+	ID      string    // peer id
+	Label   string    // by the site's signed policy, or as this node calls it; may be empty
+	Addr    string    // a multiaddr that ends in its peer id; may be empty
+	Here    bool      // it is this node
+	Keeps   bool      // it is this node, and all of the current root is kept here
+	Standby bool      // it takes over when others are lost
+	Gone    bool      // it is presumed lost
+	Proved  time.Time // when it last proved all of the current root to this node; zero: never
 }
 
 // HostConfig says how requests for one public host name are served. The zero
@@ -147,6 +175,7 @@ type gateway struct {
 	cfg     Config
 	hosts   map[string]HostConfig
 	content *content
+	titles  titles
 	slots   chan struct{}
 	ready   *ready
 	errors  *prometheus.CounterVec

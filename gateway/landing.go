@@ -1,62 +1,80 @@
 package gateway
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/ipfs/go-cid"
 
 	"github.com/holdfast-sites/holdfast/naming"
 )
 
-// openPath takes an address from the landing page's form and redirects to it.
-const openPath = "/-/open"
-
 // maxAddress bounds an address, in bytes.
 const maxAddress = 2048
+
+// maxListed bounds the sites on the landing page.
+const maxListed = 500
+
+// titleTime bounds how long a page may look for titles.
+const titleTime = time.Second
 
 // landingPage is what the landing template shows.
 type landingPage struct {
 	Local bool // the reader is on this machine: sites are listed
 	Sites []landingSite
+	More  int // sites that are not listed
 }
 
 type landingSite struct {
+	Site
 	URL   string
+	About string // the site's page here
 	Label string
-	Root  string
 }
 
 // serveLanding shows what this is. The sites are listed only to a reader on
 // this machine: which sites somebody keeps is nobody else's business.
 func (g *gateway) serveLanding(x *transaction, h host) {
-	p := landingPage{Local: h.loopback() && remoteLoopback(x.r)}
+	p := landingPage{Local: g.reader(x, h) == readerHere}
 	if p.Local && g.cfg.Sites != nil {
-		for _, s := range g.cfg.Sites.Sites(x.ctx) {
-			p.Sites = append(p.Sites, g.landingSite(x, h, s))
+		sites := g.cfg.Sites.Sites(x.ctx)
+		if p.More = len(sites) - maxListed; p.More > 0 {
+			sites = sites[:maxListed]
+		}
+		ctx, cancel := context.WithTimeout(x.ctx, titleTime)
+		defer cancel()
+		for _, s := range sites {
+			p.Sites = append(p.Sites, g.landingSite(ctx, x.r, h, s))
 		}
 	}
-	scheme := schemeOf(x.r)
-	at := g.originHost(h)
-	writePage(x.w, http.StatusOK, "landing", p, scheme+"://*."+at.String())
+	writePage(x.w, http.StatusOK, "landing", p, schemeOf(x.r)+"://*."+g.originHost(h).String())
 }
 
-func (g *gateway) landingSite(x *transaction, h host, s Site) landingSite {
-	l := landingSite{Label: s.Title, URL: g.siteURL(x.r, h, "ipns", s.Name.String())}
-	if s.Alias != "" && validDomain(s.Alias) && !strings.Contains(s.Alias, ".") {
-		l.URL = originURL(schemeOf(x.r), s.Alias, g.originHost(h)) + "/"
+func (g *gateway) landingSite(ctx context.Context, r *http.Request, h host, s Site) landingSite {
+	if s.Title == "" {
+		s.Title = g.titles.of(ctx, g.cfg.Local, s.Root)
 	}
+	l := landingSite{Site: s, Label: s.Title, URL: g.readURL(r, h, s), About: sitePrefix + s.Name.String()}
 	if l.Label == "" {
 		l.Label = s.Alias
 	}
 	if l.Label == "" {
 		l.Label = s.Name.String()
 	}
-	if s.Root.Defined() {
-		l.Root = s.Root.String()
-	}
 	return l
+}
+
+// readURL is where a site is read: at its alias where it has one that can be a
+// host name, else at its name.
+func (g *gateway) readURL(r *http.Request, h host, s Site) string {
+	at := g.originHost(h)
+	if s.Alias != "" && validDomain(s.Alias) && !strings.Contains(s.Alias, ".") && g.hosts[at.name].Aliases {
+		return originURL(schemeOf(r), s.Alias, at) + "/"
+	}
+	return g.siteURL(r, h, "ipns", s.Name.String())
 }
 
 // originHost is the host under which sites have origins of their own, seen

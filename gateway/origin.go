@@ -23,13 +23,9 @@ const maxLabel = 63
 
 // serveGateway answers on a host that is no site's: by path.
 func (g *gateway) serveGateway(x *transaction, h host, p place) {
-	path := x.r.URL.Path
 	ns, id, rest := splitNamespace(x.r.URL.EscapedPath())
 	switch {
-	case path == "/" && (p.kind == placeGateway || h.ip.IsValid()):
-		g.serveLanding(x, h)
-	case path == openPath && (p.kind == placeGateway || h.ip.IsValid()):
-		g.serveOpen(x, h)
+	case g.serveOwn(x, h, p):
 	case ns == "" || p.kind == placeGateway && !p.config.serves("/"+ns):
 		g.fail(x, Failure{Status: http.StatusNotFound, Kind: KindNotFound, Step: StepRequest, Message: "this gateway has nothing at that path"})
 	case x.r.Header.Get("Service-Worker") != "":

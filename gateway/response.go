@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ipfs/go-cid"
 )
 
 // writeStall is how long a client may take to accept what one Write hands over.
@@ -129,16 +131,19 @@ type attempt struct {
 	accepts coding
 	asked   string // its If-None-Match
 
-	status    int    // what was answered
-	held      bool   // the answer was held back
-	text      []byte // of a held-back answer
-	etag      string // of the plain content
-	kind      string // its media type
-	siteCache bool   // the site says how long the answer may be kept
-	plain     bool   // no sibling is to be looked for
-	sibling   coding // that of the file that is read, or is to be read instead
-	instead   string // path to try in place of a held-back answer: the same in another coding
-	moved     string // where a held-back answer is to be found
+	folder    cid.Cid // boxo makes a page of this folder, which is thrown away
+	ours      bool    // the page is ours
+	status    int     // what was answered
+	held      bool    // the answer was held back
+	unwanted  bool    // it was good, and its bytes are not needed
+	text      []byte  // of a held-back answer
+	etag      string  // of the plain content
+	kind      string  // its media type
+	siteCache bool    // the site says how long the answer may be kept
+	plain     bool    // no sibling is to be looked for
+	sibling   coding  // that of the file that is read, or is to be read instead
+	instead   string  // path to try in place of a held-back answer: the same in another coding
+	moved     string  // where a held-back answer is to be found
 	packing   *packing
 	committed bool
 	sent      bool // all of it: what is still written is in it
@@ -163,6 +168,11 @@ func (a *attempt) WriteHeader(status int) {
 		return
 	}
 	a.status = status
+	if status == http.StatusOK && a.as == 0 && !a.ours {
+		if a.folder = listedFolder(a.header); a.folder.Defined() {
+			return // listFolder has its own page
+		}
+	}
 	if status >= 400 || a.as != 0 && status != http.StatusOK {
 		a.held = true
 		return
@@ -184,7 +194,7 @@ func (a *attempt) WriteHeader(status int) {
 		a.header.Set("Cache-Control", cc)
 	}
 	if a.dress != nil && !a.dress(a) {
-		a.held = true
+		a.held, a.unwanted = true, true
 		return
 	}
 	if a.adjust != nil {
@@ -225,7 +235,9 @@ func (a *attempt) Write(b []byte) (int, error) {
 		a.WriteHeader(http.StatusOK)
 	}
 	switch {
-	case a.held && a.status < 400:
+	case a.folder.Defined():
+		return len(b), nil
+	case a.unwanted:
 		return 0, errSent
 	case a.held:
 		a.text = append(a.text, b[:min(len(b), maxErrorText-len(a.text))]...)

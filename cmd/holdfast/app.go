@@ -56,7 +56,7 @@ func (e *env) app() *cli.App {
 		e.statusCommand(), e.sitesCommand(), e.historyCommand(), e.diffCommand(), e.rollbackCommand(), e.planCommand(), e.applyCommand(),
 		e.getCommand(), e.catCommand(), e.importCommand(), e.exportCommand(),
 		e.nameCommand(), e.followCommand(), e.domainCommand(), e.keyCommand(), e.hostCommand(), e.operatorCommand(), e.tokenCommand(),
-		e.gcCommand(), e.verifyCommand(),
+		e.gcCommand(), e.verifyCommand(), e.doctorCommand(),
 	}
 	onUsage := func(c *cli.Context, err error, _ bool) error {
 		return usage("%v; see `holdfast %s --help`", err, commandName(c))

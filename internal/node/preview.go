@@ -166,6 +166,11 @@ func (s previewSites) ByAlias(_ context.Context, alias string) (naming.Name, boo
 
 func (s previewSites) Holders(context.Context, naming.Name) []string { return nil }
 
+// Copies implements gateway.SiteInfo: nobody else has it yet.
+func (s previewSites) Copies(context.Context, naming.Name, cid.Cid) gateway.Copies {
+	return gateway.Copies{}
+}
+
 func (s previewSites) Sites(context.Context) []gateway.Site {
 	return []gateway.Site{{Alias: s.alias, Name: s.name, Root: s.root}}
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/gateway"
 	"github.com/holdfast-sites/holdfast/internal/control"
 	"github.com/holdfast-sites/holdfast/internal/p2p"
@@ -279,48 +278,3 @@ func (f follower) Follow(ctx context.Context, name naming.Name) ([]naming.Resolu
 
 // Changes implements gateway.Changing.
 func (f follower) Changes() uint64 { return f.n.resolver.Changes() }
-
-// siteInfo is what the gateway may know of sites.
-type siteInfo struct{ n *Node }
-
-func (s siteInfo) ByAlias(ctx context.Context, alias string) (naming.Name, bool) {
-	site, err := s.n.state.SiteByAlias(ctx, alias)
-	if err == nil {
-		return site.Name, true
-	}
-	key, err := s.n.keys.Info(alias)
-	return key.Name, err == nil
-}
-
-func (s siteInfo) Holders(ctx context.Context, name naming.Name) []string {
-	rec := s.n.governing(ctx, name)
-	if rec.IsZero() || !rec.Policy().Defined() {
-		return nil
-	}
-	from := blockstore.Getter(s.n.store)
-	if s.n.p2p != nil {
-		from = s.n.p2p.Blocks() // where what was read a moment ago still is
-	}
-	pol, err := replicate.ReadPolicy(ctx, from, rec.Policy())
-	if err != nil {
-		return nil
-	}
-	var out []string
-	for _, m := range pol.Roster {
-		out = append(out, m.ID.String())
-	}
-	return out
-}
-
-func (s siteInfo) Sites(ctx context.Context) []gateway.Site {
-	sites, err := s.n.state.Sites(ctx)
-	if err != nil {
-		s.n.log.Warn("list sites", "err", err)
-		return nil
-	}
-	out := make([]gateway.Site, 0, len(sites))
-	for _, st := range sites {
-		out = append(out, gateway.Site{Alias: st.Alias, Name: st.Name, Root: st.Root})
-	}
-	return out
-}

@@ -1,9 +1,10 @@
 // Drives one Chromium for browser_test.go: a line of JSON in, a line of JSON out, until standard input ends.
 //
 //   first line  {chromium: path, profile: new folder}
-//   then        {open: URL} | {follow: text of a link} | {script: JavaScript expression} |
-//               {shot: file.png, scheme: "light" or "dark"} | {fill: selector, with: text, press: key}
-//   answers     {url, title, text, status, headers} of the page after it; for a script {value}; {error} if it failed
+//   then        {open: URL} | {reload: "yes"} | {follow: text of a link} | {script: JavaScript expression} |
+//               {shot: file.png, scheme: "light" or "dark", width: pixels} | {fill: selector, with: text, press: key}
+//   answers     {url, title, text, status, headers} of the page after it; for a script {value}, with the ranges of
+//               files that came since the page was opened; {error} if it failed
 import { createRequire } from 'node:module'
 import { createInterface } from 'node:readline'
 
@@ -17,7 +18,7 @@ const context = await chromium.launchPersistentContext(start.profile, {
   headless: false, // playwright's own would be another browser; --headless=new is this one
   viewport: { width: 900, height: 700 },
   args: [
-    '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+    '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--hide-scrollbars', '--disable-background-networking',
     '--disable-component-update', '--disable-sync'
   ]
 })
@@ -25,7 +26,11 @@ context.setDefaultTimeout(60_000)
 const page = context.pages()[0] ?? await context.newPage()
 
 let last // the response that made the page
+let ranges = []
 page.on('response', (r) => {
+  if (r.status() === 206) {
+    ranges.push(r.headers()['content-range'])
+  }
   if (r.request().isNavigationRequest() && r.frame() === page.mainFrame()) {
     last = r
   }
@@ -33,16 +38,20 @@ page.on('response', (r) => {
 
 async function act (c) {
   if (c.script != null) {
-    return { value: await page.evaluate(c.script) }
+    return { value: await page.evaluate(c.script), ranges }
   }
   if (c.open != null) {
+    ranges = []
     await page.goto(c.open)
+  } else if (c.reload != null) {
+    await page.reload()
   } else if (c.follow != null) {
     await Promise.all([page.waitForEvent('load'), page.getByRole('link', { name: c.follow, exact: true }).click()])
   } else if (c.fill != null) {
     await page.fill(c.fill, c.with)
     await Promise.all([page.waitForEvent('load'), page.press(c.fill, c.press)])
   } else if (c.shot != null) {
+    await page.setViewportSize({ width: +c.width, height: 800 })
     await page.emulateMedia({ colorScheme: c.scheme })
     await page.screenshot({ path: c.shot, fullPage: true })
   }

@@ -30,8 +30,9 @@ type page struct {
 	URL, Title, Text string
 	Status           int
 	Headers          map[string]string
-	Value            any    // of a script
-	Error            string // the browser could not do it
+	Value            any      // of a script
+	Ranges           []string // the Content-Range of what a script's page has asked for
+	Error            string   // the browser could not do it
 }
 
 // start starts a browser with a profile of its own; it ends with the test.
@@ -111,6 +112,12 @@ func (b *chromium) open(url string) page {
 	return b.do(map[string]string{"open": url})
 }
 
+// reload asks for the page again.
+func (b *chromium) reload() page {
+	b.t.Helper()
+	return b.do(map[string]string{"reload": "yes"})
+}
+
 // follow clicks the link with this text.
 func (b *chromium) follow(text string) page {
 	b.t.Helper()
@@ -130,18 +137,26 @@ func (b *chromium) script(js string) (value any, failed string) {
 	return p.Value, p.Error
 }
 
-// shoot takes pictures of the page, in light and in dark, for people to look at:
-// HOLDFAST_SCREENSHOTS is the folder where they stay.
+// The widths of a phone and of a desk, in CSS pixels.
+var widths = []string{"390", "1440"}
+
+// shoot takes pictures of the page, in light and in dark, on a phone and on a desk, for people
+// to look at: HOLDFAST_SCREENSHOTS is the folder where they stay. No page may be wider than the screen.
 func (b *chromium) shoot(name string) {
 	b.t.Helper()
-	for _, scheme := range []string{"dark", "light"} {
-		file, err := filepath.Abs(filepath.Join(b.shots, name+"-"+scheme+".png"))
-		if err != nil {
-			b.t.Fatal(err)
+	for _, width := range widths {
+		for _, scheme := range []string{"dark", "light"} {
+			file, err := filepath.Abs(filepath.Join(b.shots, name+"-"+width+"-"+scheme+".png"))
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			b.do(map[string]string{"shot": file, "scheme": scheme, "width": width})
+			if i, err := os.Stat(file); err != nil || i.Size() < 1000 {
+				b.t.Errorf("no picture in %s: %v", file, err)
+			}
 		}
-		b.do(map[string]string{"shot": file, "scheme": scheme})
-		if i, err := os.Stat(file); err != nil || i.Size() < 1000 {
-			b.t.Errorf("no picture in %s: %v", file, err)
+		if over, failed := b.script(`document.documentElement.scrollWidth - document.documentElement.clientWidth`); over != float64(0) {
+			b.t.Errorf("%s is %v pixels wider than a screen of %s (%s)", name, over, width, failed)
 		}
 	}
 }

@@ -38,7 +38,7 @@ func TestAMissingPathGetsTheNearestNotFoundPageOfTheSite(t *testing.T) {
 
 // pageFailure is an error page for programs.
 type pageFailure struct {
-	Kind, Message, Step, Name, Root, Path, Block string
+	Kind, Detail, Step, Name, Root, Path, Block string
 	Asked, Holders                               []string
 	Millis                                       int64 `json:"elapsed_ms"`
 }
@@ -51,14 +51,14 @@ func wantTimeout(t *testing.T, gateway, label, path string) pageFailure {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var f struct{ Error pageFailure }
+	var f pageFailure
 	if err := json.Unmarshal(body, &f); err != nil {
 		t.Fatalf("%v: %s", err, body)
 	}
 	if took := time.Since(began); status != http.StatusGatewayTimeout || took > 8*time.Second {
 		t.Errorf("status %d after %s, want 504 after 3 s: %s", status, took, body)
 	}
-	return f.Error
+	return f
 }
 
 func TestAnUnavailableBlockIsATimeoutThatNamesRootAndPeersAsked(t *testing.T) {

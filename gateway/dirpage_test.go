@@ -1,0 +1,114 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/holdfast-sites/holdfast/blockstore"
+	"github.com/holdfast-sites/holdfast/merkle"
+)
+
+var folders = map[string]string{
+	"ą/file-ź.txt":                  "text",
+	"ą/<b>&'\".txt":                 "odd",
+	"ą/under/deep.txt":              "deep",
+	"ą/a b?#%25.txt":                "odd too",
+	"ą/javascript:alert(1)":         "x",
+	"ą/" + strings.Repeat("n", 200): "long",
+}
+
+func TestFolderWithoutIndexIsListedAsReadersKnowIt(t *testing.T) {
+	w := newWorld(t, nil)
+	root := w.build(folders)
+	name := w.publish("blog", root)
+	file := resolve(t, w, root, "ą/file-ź.txt")
+	folder := resolve(t, w, root, "ą")
+	for at, base := range map[string]string{
+		"http://127.0.0.1:8080/ipfs/" + root.String():      "",
+		"http://" + root.String() + ".ipfs.localhost:8080": "//localhost:8080",
+		"http://" + name.String() + ".ipns.localhost:8080": "//localhost:8080",
+		"http://blog.localhost:8080":                       "//localhost:8080",
+	} {
+		r := w.get(at + "/%C4%85/")
+		r.want(t, 200, "")
+		_, path, _ := strings.Cut(strings.TrimPrefix(at, "http://"), "/")
+		here := "/%C4%85/"
+		if path != "" {
+			here = "/" + path + here
+		}
+		for _, s := range []string{
+			"<title>Index of /ip", ">Index of /ip", folder.String(),
+			`<a href="` + here + `file-%C5%BA.txt">file-ź.txt</a>`,
+			`<a href="` + here + `..">..</a>`,
+			`<a class="ipfs-hash" translate="no" href="` + base + "/ipfs/" + file.String() + `?filename=file-%25C5%25BA.txt">`,
+			`%3Cb%3E`, `a%20b%3F%23%2525.txt`, "4 B",
+		} {
+			if !strings.Contains(r.body, s) {
+				t.Errorf("%s: %s is not on the page: %s", at, s, r.body[strings.Index(r.body, "<h1"):])
+			}
+		}
+		for _, s := range []string{"<b>", `href="javascript`, "ZgotmplZ", "onclick"} {
+			if strings.Contains(r.body, s) {
+				t.Errorf("%s: %s is on the page", at, s)
+			}
+		}
+		if top := w.get(at + "/"); top.StatusCode != 200 || strings.Contains(top.body, `">..</a>`) {
+			t.Errorf("%s: the root is %d, or leads above itself", at, top.StatusCode)
+		}
+		etag := r.Header.Get("Etag")
+		if !strings.HasPrefix(etag, `"DirIndex-`) || !strings.HasSuffix(etag, "_CID-"+folder.String()+`"`) {
+			t.Errorf("%s: Etag %s", at, etag)
+		}
+		again := w.get(at+"/%C4%85/", "If-None-Match", etag)
+		again.want(t, 304, "")
+		again.wantHeader(t, "Etag", etag)
+		again.wantHeader(t, "Content-Type", "")
+		w.get(at+"/%C4%85/", "If-None-Match", `W/"`+folder.String()+`"`).want(t, 304, "")
+		head := w.do(http.MethodHead, at+"/%C4%85/")
+		head.want(t, 200, "")
+		head.wantHeader(t, "Etag", etag)
+		if head.body != "" {
+			t.Errorf("%s: HEAD has a body", at)
+		}
+	}
+	if cc := w.get("http://127.0.0.1:8080/ipfs/" + root.String() + "/").Header.Get("Cache-Control"); !strings.HasPrefix(cc, "public, max-age=604800") {
+		t.Errorf("Cache-Control %q of an immutable folder", cc)
+	}
+}
+
+func TestFolderOfManyEntriesIsListedUpToABound(t *testing.T) {
+	entries := make([]merkle.Entry, maxEntries+7)
+	for i := range entries {
+		entries[i] = merkle.Entry{Name: fmt.Sprint(i), CID: cid.MustParse("bafkqaaa"), Size: 1}
+	}
+	p := newListing(entries, cid.MustParse("bafkqaaa"), "/", origin{}, "/ipfs/bafkqaaa")
+	if len(p.Entries) != maxEntries || p.More != 7 || p.Total != len(entries) || p.Bytes != int64(len(entries)) {
+		t.Errorf("%d lines, %d more of %d, %d bytes", len(p.Entries), p.More, p.Total, p.Bytes)
+	}
+}
+
+func TestFolderWhoseBlocksAreAwayIs504AndNoListing(t *testing.T) {
+	w, l := newLossyWorld(t, 0)
+	root := w.build(folders)
+	w.publish("blog", root)
+	folder := resolve(t, w, root, "ą")
+	l.happens = func(_ context.Context, c cid.Cid) error {
+		if c.Equals(folder) {
+			return &blockstore.BlockError{CID: c, Kind: blockstore.ErrUnavailable}
+		}
+		return nil
+	}
+	w.get("http://blog.localhost/%C4%85/").want(t, 504, "")
+}
+
+func resolve(t *testing.T, w *world, root cid.Cid, path string) cid.Cid {
+	t.Helper()
+	c, err := merkle.Resolve(t.Context(), w.store, root, path)
+	must(t, err)
+	return c
+}

@@ -1,0 +1,282 @@
+package browser
+
+import (
+	"encoding/binary"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-sites/holdfast/test/world"
+)
+
+// studio is an author's machine whose gateway knows the aliases, one host, and a browser.
+type studio struct {
+	t    *testing.T
+	w    *world.World
+	b    *chromium
+	port string
+	made int
+}
+
+func newStudio(t *testing.T) *studio {
+	t.Helper()
+	b := start(t)
+	w := world.New(t)
+	hosts := w.Hosts("author", "alice")
+	gate := w.Gateway("author", hosts...)
+	return &studio{t: t, w: w, b: b, port: port(t, gate.Gateway)}
+}
+
+// publish publishes files as the next release of a site.
+func (s *studio) publish(alias string, files map[string]string) world.Published {
+	s.t.Helper()
+	s.made++
+	bytes := make(map[string][]byte)
+	for name, text := range files {
+		bytes[name] = []byte(text)
+	}
+	return s.w.Publish("author", alias, s.w.Folder(fmt.Sprintf("%s-%d", alias, s.made), bytes), 1)
+}
+
+// at is an address under a label of localhost; no label is the gateway itself.
+func (s *studio) at(label, path string) string {
+	if label != "" {
+		label += "."
+	}
+	return "http://" + label + "localhost:" + s.port + path
+}
+
+// value is what a script of the shown page comes to; a promise is waited for.
+func (s *studio) value(js string) any {
+	s.t.Helper()
+	v, failed := s.b.script(js)
+	if failed != "" {
+		s.t.Fatalf("%s: %s", js, failed)
+	}
+	return v
+}
+
+// What an author publishes, as a browser on the same machine sees it. One machine and one browser
+// serve all of it, since starting them is what takes time.
+func TestABrowserOnTheAuthorsMachine(t *testing.T) {
+	t.Parallel()
+	s := newStudio(t)
+	for name, promise := range map[string]func(*testing.T, *studio){
+		"two sites see nothing of each other":           twoSites,
+		"an app answers every address of its own":       app,
+		"media is played from where one seeks to":       media,
+		"a service worker stays on its site":            serviceWorker,
+		"a release shows when the page is reloaded":     release,
+		"a folder is listed":                            folder,
+		"the page about a site says who holds it":       about,
+		"a site can't read what the node keeps besides": nosy,
+	} {
+		t.Run(name, func(t *testing.T) {
+			outer, browser := s.t, s.b.t
+			s.t, s.b.t = t, t
+			defer func() { s.t, s.b.t = outer, browser }()
+			promise(t, s)
+		})
+	}
+}
+
+func twoSites(t *testing.T, s *studio) {
+	first := s.publish("first", map[string]string{"index.html": "<title>first</title>"})
+	second := s.publish("second", map[string]string{"index.html": "<title>second</title>"})
+	labels := []string{"first", "second", first.Name + ".ipns", second.Name + ".ipns"}
+	for i, label := range labels {
+		if p := s.b.open(s.at(label, "/")); p.Status != 200 || p.Title != []string{"first", "second"}[i%2] {
+			t.Fatalf("%s shows %+v", label, p)
+		}
+		if v := s.value(`localStorage.length + "," + document.cookie`); v != "0," {
+			t.Errorf("%s finds %q of others", label, v)
+		}
+		s.value("localStorage.setItem('of', `" + label + "`), document.cookie = 'of=" + label + "', document.cookie = 'wide=1; domain=localhost'")
+	}
+	for _, label := range labels {
+		s.b.open(s.at(label, "/"))
+		if v := s.value(`localStorage.getItem("of") + ";" + document.cookie`); v != label+";of="+label {
+			t.Errorf("%s finds %q of its own", label, v)
+		}
+	}
+
+	listed := s.b.open(s.at("", "/"))
+	s.b.shoot("landing")
+	if !strings.Contains(listed.Text, "first") || !strings.Contains(listed.Text, "1 of 1 copy proved") {
+		t.Errorf("the landing page lists neither site: %q", listed.Text)
+	}
+	if p := s.b.follow("second"); p.URL != s.at("second", "/") {
+		t.Errorf("the link leads to %s", p.URL)
+	}
+}
+
+// app is a site of one page that draws all others.
+func app(t *testing.T, s *studio) {
+	page := `<!doctype html><title>app</title><main></main><script>
+document.title = 'app ' + location.pathname + location.search
+document.querySelector('main').innerHTML = '<a href="/inside">inside</a>'
+document.querySelector('a').onclick = (e) => { e.preventDefault(); history.pushState(0, '', '/inside'); document.title = 'app ' + location.pathname }
+</script>`
+	for name, files := range map[string]map[string]string{
+		"by a rule": {"index.html": page, "style.css": "main{color:red}", "_redirects": "/* /index.html 200\n"},
+	} {
+		s.publish("app", files)
+		if p := s.b.open(s.at("app", "/deep/in/the/app?q=1")); p.Status != 200 || p.Title != "app /deep/in/the/app?q=1" || p.URL != s.at("app", "/deep/in/the/app?q=1") {
+			t.Errorf("%s: a deep address shows %d %q at %s", name, p.Status, p.Title, p.URL)
+		}
+		s.value(`document.querySelector('a').click()`)
+		if p := s.b.reload(); p.Status != 200 || p.Title != "app /inside" {
+			t.Errorf("%s: reloaded inside, it shows %d %q", name, p.Status, p.Title)
+		}
+		if v := s.value(`fetch('/style.css').then((r) => r.text())`); v != "main{color:red}" {
+			t.Errorf("%s: what is there is %q", name, v)
+		}
+	}
+}
+
+// tone is a WAV of so many seconds, which every Chromium plays: 16 kHz, 16 bits, one channel.
+func tone(seconds int) string {
+	const rate = 16000
+	data := make([]byte, seconds*rate*2)
+	for i := 0; i < len(data); i += 2 {
+		binary.LittleEndian.PutUint16(data[i:], uint16(i*i/9973)) // noise, so that no two blocks are alike
+	}
+	head := []byte("RIFF....WAVEfmt ")
+	binary.LittleEndian.PutUint32(head[4:], uint32(36+len(data)))
+	for _, v := range []uint32{16, 1 | 1<<16, rate, rate * 2, 2 | 16<<16} {
+		head = binary.LittleEndian.AppendUint32(head, v)
+	}
+	head = append(head, "data"...)
+	return string(binary.LittleEndian.AppendUint32(head, uint32(len(data)))) + string(data)
+}
+
+func media(t *testing.T, s *studio) {
+	wav := tone(300) // ten blocks of 1 MiB
+	s.publish("film", map[string]string{"index.html": `<!doctype html><title>film</title><video src="tone.wav" controls muted preload="metadata"></video>`, "tone.wav": wav})
+	s.b.open(s.at("film", "/"))
+	if v := s.value(`new Promise((done, fail) => { const v = document.querySelector('video')
+		v.onseeked = () => done([v.duration, v.currentTime, v.readyState >= 2].join())
+		v.onerror = () => fail(v.error)
+		const seek = () => { v.currentTime = 290 }
+		v.readyState ? seek() : v.onloadedmetadata = seek })`); v != "300,290,true" {
+		t.Errorf("duration, place and readiness after a seek are %v", v)
+	}
+	got := s.b.do(map[string]string{"script": "0"}).Ranges
+	far := false
+	for _, r := range got {
+		m := regexp.MustCompile(`^bytes (\d+)-\d+/` + strconv.Itoa(len(wav)) + `$`).FindStringSubmatch(r)
+		if m == nil {
+			t.Errorf("Content-Range %q of a file of %d bytes", r, len(wav))
+			continue
+		}
+		from, _ := strconv.Atoi(m[1])
+		far = far || from > len(wav)/2
+	}
+	if !far {
+		t.Errorf("none of the ranges %q begins where one seeks to", got)
+	}
+}
+
+func serviceWorker(t *testing.T, s *studio) {
+	s.publish("worker", map[string]string{
+		"index.html": "<title>worker</title>",
+		"sw.js":      `onfetch = (e) => { if (e.request.url.includes('caught')) e.respondWith(new Response('caught here')) }; onactivate = (e) => e.waitUntil(clients.claim())`,
+	})
+	s.publish("bystander", map[string]string{"index.html": "<title>bystander</title>", "404.html": "not here"})
+	s.b.open(s.at("worker", "/"))
+	s.value(`navigator.serviceWorker.register('/sw.js').then(() => navigator.serviceWorker.ready).then(() => navigator.serviceWorker.controller ||
+		new Promise((done) => { navigator.serviceWorker.oncontrollerchange = done })).then(() => 0)`)
+	if v := s.value(`fetch('/caught').then((r) => r.text())`); v != "caught here" {
+		t.Fatalf("the worker does not work on its own site: %v", v)
+	}
+	for _, label := range []string{"bystander", ""} {
+		s.b.open(s.at(label, "/"))
+		if v := s.value(`navigator.serviceWorker.getRegistrations().then((r) => r.length + ',' + !!navigator.serviceWorker.controller)`); v != "0,false" {
+			t.Errorf("%s has the worker of another site: %v", label, v)
+		}
+	}
+	if p := s.b.open(s.at("bystander", "/caught")); p.Status != 404 || p.Text != "not here" {
+		t.Errorf("a worker answers for another site: %d %q", p.Status, p.Text)
+	}
+	// By path a worker would be every site's.
+	s.b.open("http://127.0.0.1:" + s.port + "/")
+	if _, failed := s.b.script(`navigator.serviceWorker.register('/ipns/x/sw.js')`); failed == "" {
+		t.Error("a service worker was registered where sites share an origin")
+	}
+}
+
+func release(t *testing.T, s *studio) {
+	s.publish("news", map[string]string{"index.html": "<title>old</title><link rel=stylesheet href=style.css>", "style.css": "body{--v:old}"})
+	if p := s.b.open(s.at("news", "/")); p.Title != "old" {
+		t.Fatalf("shows %+v", p)
+	}
+	s.publish("news", map[string]string{"index.html": "<title>new</title><link rel=stylesheet href=style.css>", "style.css": "body{--v:new}"})
+	if p := s.b.reload(); p.Status != 200 || p.Title != "new" {
+		t.Errorf("reloaded, it shows %d %q", p.Status, p.Title)
+	}
+	// What a page asks for may come from the browser's cache for the record's TTL; asked again, it is new.
+	if v := s.value(`fetch('style.css', { cache: 'no-cache' }).then((r) => r.text())`); v != "body{--v:new}" {
+		t.Errorf("the new release's style is %v", v)
+	}
+}
+
+func folder(t *testing.T, s *studio) {
+	files := map[string]string{"index.html": "<title>x</title>", "files/ź & co.txt": "odd", "files/under/a.txt": "deep"}
+	for i := range 8 {
+		files[fmt.Sprintf("files/a rather long name of a picture %d.jpeg", i)] = strings.Repeat("x", 1000*i)
+	}
+	s.publish("shelf", files)
+	p := s.b.open(s.at("shelf", "/files/"))
+	s.b.shoot("listing")
+	if p.Status != 200 || !strings.HasPrefix(p.Title, "Index of /ipns/") || !strings.Contains(p.Text, "7.0 kB") {
+		t.Errorf("a folder shows %d %q: %s", p.Status, p.Title, p.Text)
+	}
+	if p := s.b.follow("ź & co.txt"); p.Text != "odd" {
+		t.Errorf("the link of a file shows %q at %s", p.Text, p.URL)
+	}
+	s.b.open(s.at("shelf", "/files/"))
+	if p := s.b.follow("under"); p.URL != s.at("shelf", "/files/under/") {
+		t.Errorf("the link of a folder leads to %s", p.URL)
+	}
+	if p := s.b.follow(".."); p.URL != s.at("shelf", "/files/") {
+		t.Errorf("up is %s", p.URL)
+	}
+}
+
+func about(t *testing.T, s *studio) {
+	s.publish("known", map[string]string{"index.html": "<title>A known site</title>"})
+	last := s.publish("known", map[string]string{"index.html": "<title>A known site, again</title>", "more.txt": strings.Repeat("more ", 3000)})
+	s.b.open(s.at("", "/"))
+	p := s.b.open(s.at("", "/-/site/"+last.Name))
+	s.b.shoot("about")
+	for _, want := range []string{"A known site, again", last.Root, "1 of 1 wanted copies proved", "Safe until", "alice", "Releases", "ipfs dag import"} {
+		if !strings.Contains(p.Text, want) {
+			t.Errorf("the page about a site does not say %q: %s", want, p.Text)
+		}
+	}
+	if p := s.b.follow("Open the site"); p.Title != "A known site, again" {
+		t.Errorf("the site is not where the page says: %+v", p)
+	}
+	s.b.open(s.at("", "/-/site/"+last.Name))
+	if p := s.b.follow("1"); p.Title != "A known site" {
+		t.Errorf("the first release is not where the page says: %+v", p)
+	}
+}
+
+// nosy is a site that wants to know which others the node keeps.
+func nosy(t *testing.T, s *studio) {
+	p := s.publish("nosy", map[string]string{"index.html": "<title>nosy</title>"})
+	for _, from := range []string{s.at("nosy", "/"), "http://127.0.0.1:" + s.port + "/ipns/" + p.Name + "/"} {
+		s.b.open(from)
+		for _, at := range []string{s.at("", "/"), "http://127.0.0.1:" + s.port + "/", s.at("", "/-/site/"+p.Name)} {
+			if v := s.value("fetch('" + at + "').then((r) => r.text(), (e) => e.name)"); v != "TypeError" {
+				t.Errorf("%s reads %s: %v", from, at, v)
+			}
+			if v := s.value("new Promise((done) => { const f = document.createElement('iframe'); f.src = '" + at + "'; f.onload = () => { try { done(f.contentDocument ? f.contentDocument.body.innerText : '') } catch (e) { done('') } }; document.body.append(f) })"); v != "" {
+				t.Errorf("%s shows %s in a frame and reads %v", from, at, v)
+			}
+		}
+	}
+}
