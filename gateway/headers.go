@@ -247,6 +247,9 @@ func (g glob) matchAll(path string) bool {
 	for {
 		if part < len(g) {
 			p := g[part]
+			if p.star && part == len(g)-1 {
+				return strings.HasSuffix(path[at:], p.text)
+			}
 			if p.star {
 				star, from = part, at
 			}

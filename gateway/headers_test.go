@@ -185,3 +185,18 @@ func FuzzParseHeaders(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkHeadersOfAHostileSite(b *testing.B) {
+	var text strings.Builder
+	for range maxHeaderRules {
+		text.WriteString("/*" + strings.Repeat("a", 24) + "*b/:x/c*d\n X-A: b\n")
+	}
+	hs, err := ParseHeaders([]byte(text.String()))
+	if err != nil {
+		b.Fatal(err)
+	}
+	path := "/" + strings.Repeat("a", 8<<10)
+	for b.Loop() {
+		hs.apply(path, http.Header{})
+	}
+}
