@@ -3,6 +3,8 @@ package browser
 import (
 	"encoding/binary"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -255,6 +257,19 @@ func about(t *testing.T, s *studio) {
 		if !strings.Contains(p.Text, want) {
 			t.Errorf("the page about a site does not say %q: %s", want, p.Text)
 		}
+	}
+	// The commands that need no gateway do what the page says, for somebody who has nothing yet.
+	peer := regexp.MustCompile(`--peer (\S+)`).FindStringSubmatch(p.Text)
+	if peer == nil {
+		t.Fatalf("no holder's address on the page: %s", p.Text)
+	}
+	s.w.Run(nil, "reader", "get", "-o", s.w.Home("copy"), "--peer", peer[1], "ipns://"+last.Name)
+	if _, err := os.Stat(filepath.Join(s.w.Home("copy"), "more.txt")); err != nil {
+		t.Error(err)
+	}
+	var verified struct{ Releases int }
+	if s.w.Run(&verified, "reader", "history", "--verify", "--peer", peer[1], last.Name); verified.Releases != 2 {
+		t.Errorf("%d releases were verified, want 2", verified.Releases)
 	}
 	if p := s.b.follow("Open the site"); p.Title != "A known site, again" {
 		t.Errorf("the site is not where the page says: %+v", p)

@@ -39,8 +39,8 @@ func TestAMissingPathGetsTheNearestNotFoundPageOfTheSite(t *testing.T) {
 // pageFailure is an error page for programs.
 type pageFailure struct {
 	Kind, Detail, Step, Name, Root, Path, Block string
-	Asked, Holders                               []string
-	Millis                                       int64 `json:"elapsed_ms"`
+	Asked, Holders                              []string
+	Millis                                      int64 `json:"elapsed_ms"`
 }
 
 // wantTimeout asks for a page that can't be had.
