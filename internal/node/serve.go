@@ -238,7 +238,7 @@ func (n *Node) gatewayHandler(routing http.Handler) (http.Handler, error) {
 			cfg.Hosts = make(map[string]gateway.HostConfig)
 		}
 		cfg.Hosts[name] = gateway.HostConfig{
-			Paths: h.Paths, Subdomains: h.Subdomains, InlineDNSLink: h.InlineDNSLink, TrustlessOnly: h.Trustless,
+			Paths: h.Paths, Subdomains: h.Subdomains, InlineDNSLink: h.InlineDNSLink, TrustlessOnly: h.Deserialized != nil && !*h.Deserialized,
 		}
 	}
 	return gateway.New(cfg)
