@@ -108,8 +108,7 @@ func (b *backend) ResolveMutable(ctx context.Context, p boxopath.Path) (boxopath
 func (b *backend) resolveName(ctx context.Context, id string) (root cid.Cid, base string, ttl time.Duration, err error) {
 	n, err := naming.ParseName(id)
 	if err == nil {
-		root, ttl, err = b.follow(ctx, n)
-		return root, "", ttl, err
+		return b.follow(ctx, n)
 	}
 	if b.dns == nil || !strings.Contains(id, ".") {
 		return cid.Undef, "", 0, b.fail(ctx, StepName, fmt.Errorf("%w: %q", naming.ErrInvalidName, id))
@@ -134,15 +133,17 @@ func (b *backend) resolveName(ctx context.Context, id string) (root cid.Cid, bas
 	if n, err = naming.ParseName(segments[1]); err != nil {
 		return cid.Undef, "", 0, b.fail(ctx, StepName, fmt.Errorf("DNSLink of %s: %w", id, err))
 	}
-	root, nameTTL, err := b.follow(ctx, n)
-	return root, base, min(dnsTTL, nameTTL), err
+	root, below, nameTTL, err := b.follow(ctx, n)
+	return root, below + base, min(dnsTTL, nameTTL), err
 }
 
-func (b *backend) follow(ctx context.Context, n naming.Name) (cid.Cid, time.Duration, error) {
+// follow resolves a name to a root and, for a record that points below one, as other
+// people's may, the path to there.
+func (b *backend) follow(ctx context.Context, n naming.Name) (root cid.Cid, below string, ttl time.Duration, err error) {
 	t := traceOf(ctx)
 	t.set(func(t *trace) { t.name = n })
 	if b.names == nil {
-		return cid.Undef, 0, boxogw.NewErrorStatusCode(errors.New("this gateway serves no names"), http.StatusNotImplemented)
+		return cid.Undef, "", 0, boxogw.NewErrorStatusCode(errors.New("this gateway serves no names"), http.StatusNotImplemented)
 	}
 	// A deadline of its own, after which a resolver may fall back to what it has.
 	ctx, cancel := context.WithTimeoutCause(ctx, b.nameTime, errTimeout)
@@ -151,10 +152,15 @@ func (b *backend) follow(ctx context.Context, n naming.Name) (cid.Cid, time.Dura
 	if len(chain) > 0 {
 		t.set(func(t *trace) { t.record = chain[0] })
 	}
-	if err != nil {
-		return cid.Undef, 0, b.fail(ctx, StepRecord, err)
+	if errors.Is(err, naming.ErrBelowRoot) {
+		if r, path, ok := chain[len(chain)-1].Record.Below(); ok {
+			root, below, err = r, path, nil
+		}
 	}
-	return root, chainTTL(chain, b.now()), nil
+	if err != nil {
+		return cid.Undef, "", 0, b.fail(ctx, StepRecord, err)
+	}
+	return root, below, chainTTL(chain, b.now()), nil
 }
 
 // fail notes the cause in the trace; what boxo gets is only text.
@@ -170,7 +176,7 @@ func (b *backend) GetIPNSRecord(ctx context.Context, c cid.Cid) ([]byte, error) 
 	if err != nil {
 		return nil, b.fail(ctx, StepName, err)
 	}
-	_, _, err = b.follow(ctx, n)
+	_, _, _, err = b.follow(ctx, n)
 	if r := traceOf(ctx).snapshot().record; !r.Record.IsZero() {
 		traceOf(ctx).set(func(t *trace) { t.failed = nil })
 		return r.Record.Bytes(), nil

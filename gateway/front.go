@@ -81,6 +81,9 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if x.r.Method == http.MethodConnect && g.tunnel(x, h, p) {
+		return
+	}
 	if f := checkRequest(x.r); f != nil {
 		g.fail(x, *f)
 		return
@@ -113,6 +116,10 @@ func (g *gateway) route(x *transaction, h host, p place) {
 		}
 		g.serveGateway(x, h, p)
 	default:
+		if domain := g.domainOf(x, h, p); domain != "" {
+			g.serveContent(x, origin{prefix: "/ipns/" + domain, gateway: h, dnslink: true}, true)
+			return
+		}
 		g.fail(x, Failure{Status: http.StatusNotFound, Kind: KindNotFound, Step: StepName, Message: "this gateway has nothing under that host name"})
 	}
 }
@@ -120,7 +127,7 @@ func (g *gateway) route(x *transaction, h host, p place) {
 // domainOf is the host's name where it is a domain with a DNSLink, or might be
 // one if DNS could be asked; else empty.
 func (g *gateway) domainOf(x *transaction, h host, p place) string {
-	if p.kind != placeUnknown || g.cfg.DNSLinks == nil || h.name == "" || !strings.Contains(h.name, ".") {
+	if !p.mayBeDomain(h) || g.cfg.DNSLinks == nil {
 		return ""
 	}
 	_, _, err := g.cfg.DNSLinks.Resolve(x.ctx, h.name)
@@ -176,6 +183,9 @@ func cleanRequest(r *http.Request, trusted []netip.Prefix) *http.Request {
 		secure = secure || proto == "https"
 	}
 	r2.URL = &url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
+	if path, ok := withoutDots(r.URL.Path); ok {
+		r2.URL.Path, r2.URL.RawPath = path, ""
+	}
 	if r2.URL.Path == "" {
 		r2.URL.Path = "/"
 	}
