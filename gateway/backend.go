@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -32,6 +33,7 @@ type backend struct {
 	names Names
 	dns   DNSLinks
 	now   func() time.Time
+	log   *slog.Logger
 	// nameTime is how long names may take, in part of the time to the first byte.
 	nameTime time.Duration
 }
@@ -45,34 +47,39 @@ func newBackend(blocks blockstore.Getter, cfg Config) (*backend, error) {
 	service := newBlockService(blocks)
 	b, err := boxogw.NewBlocksBackend(service,
 		boxogw.WithNameSystem(noNames{}), // names are resolved by ResolveMutable below
-		boxogw.WithResolver(newResolver(service)))
+		boxogw.WithResolver(newResolver(service, cfg.Log)))
 	if err != nil {
 		return nil, err
 	}
-	return &backend{BlocksBackend: b, local: cfg.Local, names: cfg.Names, dns: cfg.DNSLinks, now: time.Now, nameTime: cfg.RetrievalTimeout / 2}, nil
+	return &backend{BlocksBackend: b, local: cfg.Local, names: cfg.Names, dns: cfg.DNSLinks, now: time.Now, log: cfg.Log, nameTime: cfg.RetrievalTimeout / 2}, nil
 }
 
 // tracedResolver tells the trace whether blocks are asked for on the way to the
 // path's end, or for the content there.
-type tracedResolver struct{ resolver.Resolver }
-
-func newResolver(service blockservice.BlockService) resolver.Resolver {
-	f := bsfetcher.NewFetcherConfig(service)
-	f.PrototypeChooser = dagpb.AddSupportToChooser(bsfetcher.DefaultPrototypeChooser)
-	return tracedResolver{resolver.NewBasicResolver(f.WithReifier(unixfsnode.Reify))}
+type tracedResolver struct {
+	resolver.Resolver
+	log *slog.Logger
 }
 
-func (r tracedResolver) ResolveToLastNode(ctx context.Context, p boxopath.ImmutablePath) (cid.Cid, []string, error) {
+func newResolver(service blockservice.BlockService, log *slog.Logger) resolver.Resolver {
+	f := bsfetcher.NewFetcherConfig(service)
+	f.PrototypeChooser = dagpb.AddSupportToChooser(bsfetcher.DefaultPrototypeChooser)
+	return tracedResolver{resolver.NewBasicResolver(f.WithReifier(unixfsnode.Reify)), log}
+}
+
+func (r tracedResolver) ResolveToLastNode(ctx context.Context, p boxopath.ImmutablePath) (c cid.Cid, rest []string, err error) {
 	t := traceOf(ctx)
+	defer blameContent(ctx, r.log, StepPath, &err)
 	t.set(func(t *trace) { t.reading = false })
-	c, rest, err := r.Resolver.ResolveToLastNode(ctx, p)
+	c, rest, err = r.Resolver.ResolveToLastNode(ctx, p)
 	t.set(func(t *trace) { t.reading = err == nil })
 	return c, rest, err
 }
 
 // Get hides a site's rules file from boxo unless it was asked for: the rules
 // are carried out here, where they can't lead to another origin.
-func (b *backend) Get(ctx context.Context, p boxopath.ImmutablePath, ranges ...boxogw.ByteRange) (boxogw.ContentPathMetadata, *boxogw.GetResponse, error) {
+func (b *backend) Get(ctx context.Context, p boxopath.ImmutablePath, ranges ...boxogw.ByteRange) (md boxogw.ContentPathMetadata, r *boxogw.GetResponse, err error) {
+	defer blameContent(ctx, b.log, StepBlock, &err)
 	if s := p.Segments(); len(s) == 3 && s[2] == rulesFile {
 		asked, _ := ctx.Value(boxogw.ContentPathKey).(boxopath.Path)
 		if asked == nil || len(asked.Segments()) != 3 || asked.Segments()[2] != rulesFile {
@@ -90,7 +97,9 @@ func (b *backend) ResolveMutable(ctx context.Context, p boxopath.Path) (boxopath
 		return ip, 0, time.Time{}, err
 	}
 	segments := p.Segments()
+	began := b.now()
 	root, base, ttl, err := b.resolveName(ctx, segments[1])
+	traceOf(ctx).spend(StepName, b.now().Sub(began))
 	if err != nil {
 		return boxopath.ImmutablePath{}, 0, time.Time{}, err
 	}

@@ -39,7 +39,9 @@ func begin(w http.ResponseWriter, r *http.Request, timeout time.Duration) *trans
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
 	}
 	pw, ctx, stop := pace(w, r.Context(), timeout)
-	ctx = withTrace(ctx, &trace{started: time.Now()})
+	t := &trace{started: time.Now()}
+	pw.timing = t.timing
+	ctx = withTrace(ctx, t)
 	return &transaction{w: pw, r: r.WithContext(ctx), ctx: ctx, stop: stop}
 }
 

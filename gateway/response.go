@@ -24,7 +24,8 @@ type pacedWriter struct {
 	status   int   // 0 until the header is out
 	length   int64 // the Content-Length that went out, or -1
 	written  int64
-	broken   bool // the response went wrong after its header
+	broken   bool              // the response went wrong after its header
+	timing   func(http.Header) // the last word on the header; may be nil
 }
 
 // pace starts the clock. The returned context ends with errTimeout when time is
@@ -59,6 +60,9 @@ func (p *pacedWriter) WriteHeader(status int) {
 		return
 	}
 	p.status = status
+	if p.timing != nil {
+		p.timing(p.Header())
+	}
 	if n, err := strconv.ParseInt(p.Header().Get("Content-Length"), 10, 64); err == nil {
 		p.length = n
 	}

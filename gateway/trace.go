@@ -40,6 +40,7 @@ type trace struct {
 	path    string // in the site, begins with "/"
 	reading bool   // the path is resolved, its content is being read
 	failed  *stepFailure
+	spent   [3]time.Duration // on each step of timed
 }
 
 // stepFailure is the first thing that went wrong.
