@@ -181,7 +181,7 @@ func (c HostConfig) serves(ns string) bool {
 
 // checkHosts checks the configured hosts and adds localhost.
 func checkHosts(in map[string]HostConfig) (map[string]HostConfig, error) {
-	out := map[string]HostConfig{"localhost": {Subdomains: true, Aliases: true}}
+	out := map[string]HostConfig{"localhost": {Subdomains: true, InlineDNSLink: true, Aliases: true}}
 	for name, c := range in {
 		h, err := parseHost(name)
 		if err != nil || h.port != "" || h.ip.IsValid() {

@@ -239,6 +239,7 @@ func (n *Node) gatewayHandler(routing http.Handler) (http.Handler, error) {
 		}
 		cfg.Hosts[name] = gateway.HostConfig{
 			Paths: h.Paths, Subdomains: h.Subdomains, InlineDNSLink: h.InlineDNSLink, TrustlessOnly: h.Deserialized != nil && !*h.Deserialized,
+			Aliases: name == "localhost", // they mean something on this machine only
 		}
 	}
 	return gateway.New(cfg)

@@ -106,6 +106,7 @@ func (f *fixtures) nsMap() string {
 		"website.example.org":   "/ipfs/" + f.listing.cid.String(),
 		"redirects.example.org": "/ipfs/" + f.redirect["examples"].cid.String(),
 		"en.wikipedia-on.org":   "/ipfs/" + f.listing.cid.String(),
+		"blog." + public:        "/ipfs/" + f.listing.cid.String(),
 		"dnslink.example":       "/ipfs/" + f.hello.cid.String(),
 		"named.example":         "/ipns/" + f.keys["cache"].name,
 	}

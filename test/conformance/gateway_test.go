@@ -87,6 +87,7 @@ func TestGateway(t *testing.T) {
 	t.Run("subdomain/ipns", func(t *testing.T) { g.subdomainIPNS(t) })
 	t.Run("dnslink", func(t *testing.T) { g.dnslink(t) })
 	t.Run("redirects", func(t *testing.T) { g.redirects(t) })
+	t.Run("routing", func(t *testing.T) { g.routing(t) })
 	t.Run("proxy", func(t *testing.T) { g.proxyMode(t) })
 }
 
