@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -33,7 +32,6 @@ type backend struct {
 	names Names
 	dns   DNSLinks
 	now   func() time.Time
-	log   *slog.Logger
 	// nameTime is how long names may take, in part of the time to the first byte.
 	nameTime time.Duration
 }
@@ -47,29 +45,26 @@ func newBackend(blocks blockstore.Getter, cfg Config) (*backend, error) {
 	service := newBlockService(blocks)
 	b, err := boxogw.NewBlocksBackend(service,
 		boxogw.WithNameSystem(noNames{}), // names are resolved by ResolveMutable below
-		boxogw.WithResolver(newResolver(service, cfg.Log)))
+		boxogw.WithResolver(newResolver(service)))
 	if err != nil {
 		return nil, err
 	}
-	return &backend{BlocksBackend: b, local: cfg.Local, names: cfg.Names, dns: cfg.DNSLinks, now: time.Now, log: cfg.Log, nameTime: cfg.RetrievalTimeout / 2}, nil
+	return &backend{BlocksBackend: b, local: cfg.Local, names: cfg.Names, dns: cfg.DNSLinks, now: time.Now, nameTime: cfg.RetrievalTimeout / 2}, nil
 }
 
 // tracedResolver tells the trace whether blocks are asked for on the way to the
 // path's end, or for the content there.
-type tracedResolver struct {
-	resolver.Resolver
-	log *slog.Logger
-}
+type tracedResolver struct{ resolver.Resolver }
 
-func newResolver(service blockservice.BlockService, log *slog.Logger) resolver.Resolver {
+func newResolver(service blockservice.BlockService) resolver.Resolver {
 	f := bsfetcher.NewFetcherConfig(service)
 	f.PrototypeChooser = dagpb.AddSupportToChooser(bsfetcher.DefaultPrototypeChooser)
-	return tracedResolver{resolver.NewBasicResolver(f.WithReifier(unixfsnode.Reify)), log}
+	return tracedResolver{resolver.NewBasicResolver(f.WithReifier(unixfsnode.Reify))}
 }
 
 func (r tracedResolver) ResolveToLastNode(ctx context.Context, p boxopath.ImmutablePath) (c cid.Cid, rest []string, err error) {
 	t := traceOf(ctx)
-	defer blameContent(ctx, r.log, StepPath, &err)
+	defer blameContent(ctx, StepPath, &err)
 	t.set(func(t *trace) { t.reading = false })
 	c, rest, err = r.Resolver.ResolveToLastNode(ctx, p)
 	t.set(func(t *trace) { t.reading = err == nil })
@@ -79,7 +74,7 @@ func (r tracedResolver) ResolveToLastNode(ctx context.Context, p boxopath.Immuta
 // Get hides a site's rules file from boxo unless it was asked for: the rules
 // are carried out here, where they can't lead to another origin.
 func (b *backend) Get(ctx context.Context, p boxopath.ImmutablePath, ranges ...boxogw.ByteRange) (md boxogw.ContentPathMetadata, r *boxogw.GetResponse, err error) {
-	defer blameContent(ctx, b.log, StepBlock, &err)
+	defer blameContent(ctx, StepBlock, &err)
 	if s := p.Segments(); len(s) == 3 && s[2] == rulesFile {
 		asked, _ := ctx.Value(boxogw.ContentPathKey).(boxopath.Path)
 		if asked == nil || len(asked.Segments()) != 3 || asked.Segments()[2] != rulesFile {
@@ -103,6 +98,7 @@ func (b *backend) ResolveMutable(ctx context.Context, p boxopath.Path) (boxopath
 	if err != nil {
 		return boxopath.ImmutablePath{}, 0, time.Time{}, err
 	}
+	base = traceOf(ctx).snapshot().below + base
 	traceOf(ctx).set(func(t *trace) { t.root, t.base = root, base })
 	joined, err := boxopath.Join(boxopath.FromCid(root), append(boxopath.StringToSegments(base), segments[2:]...)...)
 	if err != nil {
@@ -117,7 +113,8 @@ func (b *backend) ResolveMutable(ctx context.Context, p boxopath.Path) (boxopath
 func (b *backend) resolveName(ctx context.Context, id string) (root cid.Cid, base string, ttl time.Duration, err error) {
 	n, err := naming.ParseName(id)
 	if err == nil {
-		return b.follow(ctx, n)
+		root, ttl, err = b.follow(ctx, n)
+		return root, "", ttl, err
 	}
 	if b.dns == nil || !strings.Contains(id, ".") {
 		return cid.Undef, "", 0, b.fail(ctx, StepName, fmt.Errorf("%w: %q", naming.ErrInvalidName, id))
@@ -142,34 +139,27 @@ func (b *backend) resolveName(ctx context.Context, id string) (root cid.Cid, bas
 	if n, err = naming.ParseName(segments[1]); err != nil {
 		return cid.Undef, "", 0, b.fail(ctx, StepName, fmt.Errorf("DNSLink of %s: %w", id, err))
 	}
-	root, below, nameTTL, err := b.follow(ctx, n)
-	return root, below + base, min(dnsTTL, nameTTL), err
+	root, nameTTL, err := b.follow(ctx, n)
+	return root, base, min(dnsTTL, nameTTL), err
 }
 
-// follow resolves a name to a root and, for a record that points below one, as other
-// people's may, the path to there.
-func (b *backend) follow(ctx context.Context, n naming.Name) (root cid.Cid, below string, ttl time.Duration, err error) {
+func (b *backend) follow(ctx context.Context, n naming.Name) (cid.Cid, time.Duration, error) {
 	t := traceOf(ctx)
 	t.set(func(t *trace) { t.name = n })
 	if b.names == nil {
-		return cid.Undef, "", 0, boxogw.NewErrorStatusCode(errors.New("this gateway serves no names"), http.StatusNotImplemented)
+		return cid.Undef, 0, boxogw.NewErrorStatusCode(errors.New("this gateway serves no names"), http.StatusNotImplemented)
 	}
 	// A deadline of its own, after which a resolver may fall back to what it has.
 	ctx, cancel := context.WithTimeoutCause(ctx, b.nameTime, errTimeout)
 	defer cancel()
-	chain, root, err := b.names.Follow(ctx, n)
+	chain, root, err := followBelow(ctx, b.names, n)
 	if len(chain) > 0 {
 		t.set(func(t *trace) { t.record = chain[0] })
 	}
-	if errors.Is(err, naming.ErrBelowRoot) {
-		if r, path, ok := chain[len(chain)-1].Record.Below(); ok {
-			root, below, err = r, path, nil
-		}
-	}
 	if err != nil {
-		return cid.Undef, "", 0, b.fail(ctx, StepRecord, err)
+		return cid.Undef, 0, b.fail(ctx, StepRecord, err)
 	}
-	return root, below, chainTTL(chain, b.now()), nil
+	return root, chainTTL(chain, b.now()), nil
 }
 
 // fail notes the cause in the trace; what boxo gets is only text.
@@ -185,7 +175,7 @@ func (b *backend) GetIPNSRecord(ctx context.Context, c cid.Cid) ([]byte, error) 
 	if err != nil {
 		return nil, b.fail(ctx, StepName, err)
 	}
-	_, _, _, err = b.follow(ctx, n)
+	_, _, err = b.follow(ctx, n)
 	if r := traceOf(ctx).snapshot().record; !r.Record.IsZero() {
 		traceOf(ctx).set(func(t *trace) { t.failed = nil })
 		return r.Record.Bytes(), nil

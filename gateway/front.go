@@ -110,6 +110,10 @@ func (g *gateway) route(x *transaction, h host, p place) {
 	case placeID:
 		g.serveID(x, p)
 	case placeGateway:
+		if ns, _, _ := splitNamespace(x.r.URL.Path); ns == "" && p.config.TrustlessOnly {
+			g.fail(x, Failure{Status: http.StatusNotFound, Kind: KindNotFound, Step: StepRequest, Message: "this host serves blocks, CARs and records under /ipfs/ and /ipns/, and no pages"})
+			return
+		}
 		g.serveGateway(x, h, p)
 	case placeUnknown:
 		if domain := g.domainOf(x, h, p); domain != "" {
@@ -296,6 +300,7 @@ func (x *transaction) answerError(holders func(context.Context, naming.Name) []s
 	log.LogAttrs(x.ctx, slog.LevelDebug, "error answer", slog.Int("status", f.Status), slog.String("kind", string(f.Kind)),
 		slog.String("step", string(f.Step)), slog.String("host", fmt.Sprintf("%.260q", x.r.Host)),
 		slog.String("path", fmt.Sprintf("%.1000q", x.r.URL.Path)), slog.String("why", fmt.Sprintf("%.1000q", f.Message)))
+	logPanic(x.ctx, log)
 	if x.ctx.Err() != nil && !timedOut(x.ctx) {
 		panic(http.ErrAbortHandler) // the client has left
 	}

@@ -26,8 +26,6 @@ func (g *gateway) serveGateway(x *transaction, h host, p place) {
 	path := x.r.URL.Path
 	ns, id, rest := splitNamespace(x.r.URL.EscapedPath())
 	switch {
-	case p.config.TrustlessOnly && ns == "":
-		g.fail(x, Failure{Status: http.StatusNotFound, Kind: KindNotFound, Step: StepRequest, Message: "this host serves blocks, CARs and records under /ipfs/ and /ipns/, and no pages"})
 	case path == "/" && (p.kind == placeGateway || h.ip.IsValid()):
 		g.serveLanding(x, h)
 	case path == openPath && (p.kind == placeGateway || h.ip.IsValid()):
@@ -100,11 +98,10 @@ func (g *gateway) label(ns, id string, inline bool) (string, error) {
 		}
 		return cidLabel(c)
 	}
-	n, err := naming.ParseName(id)
-	if err != nil {
-		n, err = nameOfCID(id)
+	if n, err := naming.ParseName(id); err == nil {
+		return n.String(), nil
 	}
-	if err == nil {
+	if n, err := nameOfCID(id); err == nil {
 		return n.String(), nil
 	}
 	id = strings.ToLower(strings.TrimSuffix(id, "."))

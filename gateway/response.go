@@ -16,6 +16,8 @@ const writeStall = 30 * time.Second
 // each write by the connection's deadline, so that a slow reader is not taken
 // for a slow source.
 type pacedWriter struct {
+	timing func(http.Header) // the last word on the header; may be nil
+
 	http.ResponseWriter
 	timeout  time.Duration
 	stall    time.Duration // writeStall
@@ -24,8 +26,7 @@ type pacedWriter struct {
 	status   int   // 0 until the header is out
 	length   int64 // the Content-Length that went out, or -1
 	written  int64
-	broken   bool              // the response went wrong after its header
-	timing   func(http.Header) // the last word on the header; may be nil
+	broken   bool // the response went wrong after its header
 }
 
 // pace starts the clock. The returned context ends with errTimeout when time is

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -238,7 +237,7 @@ func TestADecoderThatPanicsBlamesTheContent(t *testing.T) {
 	tr := &trace{}
 	ctx := withTrace(t.Context(), tr)
 	read := func() (err error) {
-		defer blameContent(ctx, slog.New(slog.DiscardHandler), StepBlock, &err)
+		defer blameContent(ctx, StepBlock, &err)
 		var none []int
 		_ = none[len(none)]
 		return nil

@@ -40,7 +40,9 @@ type trace struct {
 	path    string // in the site, begins with "/"
 	reading bool   // the path is resolved, its content is being read
 	failed  *stepFailure
-	spent   [3]time.Duration // on each step of timed
+
+	below string           // path under root to which the name's record leads
+	spent [3]time.Duration // on each step of timed
 }
 
 // stepFailure is the first thing that went wrong.
@@ -97,6 +99,7 @@ func (t *trace) snapshot() *trace {
 	return &trace{
 		started: t.started, alias: t.alias, domain: t.domain, name: t.name, record: t.record,
 		root: t.root, base: t.base, path: t.path, reading: t.reading, failed: t.failed,
+		below: t.below,
 	}
 }
 
