@@ -36,13 +36,14 @@ func parseRanges(value string) (ranges []byteRange, ok bool) {
 			continue
 		}
 		first, last, dash := strings.Cut(part, "-")
-		r := byteRange{-1, -1}
-		var err1, err2 error
-		if first != "" {
-			r.first, err1 = parsePlace(first)
+		from, err1 := parsePosition(first)
+		to, err2 := parsePosition(last)
+		r := byteRange{int64(from), int64(to)}
+		if first == "" {
+			r.first = -1
 		}
-		if last != "" {
-			r.last, err2 = parsePlace(last)
+		if last == "" {
+			r.last = -1
 		}
 		if !dash || err1 != nil || err2 != nil || first == "" && last == "" || first != "" && last != "" && r.first > r.last || len(ranges) == maxRanges {
 			return nil, false
@@ -52,10 +53,12 @@ func parseRanges(value string) (ranges []byteRange, ok bool) {
 	return ranges, len(ranges) > 0
 }
 
-// parsePlace reads digits, and nothing but digits.
-func parsePlace(s string) (int64, error) {
-	n, err := strconv.ParseUint(s, 10, 63)
-	return int64(n), err
+// parsePosition reads digits, and nothing but digits; nothing is 0.
+func parsePosition(s string) (uint64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	return strconv.ParseUint(s, 10, 63)
 }
 
 // normalizeRange drops a Range header that is malformed, as RFC 9110 allows: boxo
