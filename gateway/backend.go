@@ -70,17 +70,19 @@ func newResolver(service blockservice.BlockService) resolver.Resolver {
 	return tracedResolver{resolver.NewBasicResolver(f.WithReifier(unixfsnode.Reify))}
 }
 
-func (r tracedResolver) ResolveToLastNode(ctx context.Context, p boxopath.ImmutablePath) (cid.Cid, []string, error) {
+func (r tracedResolver) ResolveToLastNode(ctx context.Context, p boxopath.ImmutablePath) (c cid.Cid, rest []string, err error) {
 	t := traceOf(ctx)
+	defer blameContent(ctx, StepPath, &err)
 	t.set(func(t *trace) { t.reading = false })
-	c, rest, err := r.Resolver.ResolveToLastNode(ctx, p)
+	c, rest, err = r.Resolver.ResolveToLastNode(ctx, p)
 	t.set(func(t *trace) { t.reading = err == nil })
 	return c, rest, err
 }
 
 // Get hides a site's rules file from boxo unless it was asked for: the rules
 // are carried out here, where they can't lead to another origin.
-func (b *backend) Get(ctx context.Context, p boxopath.ImmutablePath, ranges ...boxogw.ByteRange) (boxogw.ContentPathMetadata, *boxogw.GetResponse, error) {
+func (b *backend) Get(ctx context.Context, p boxopath.ImmutablePath, ranges ...boxogw.ByteRange) (md boxogw.ContentPathMetadata, r *boxogw.GetResponse, err error) {
+	defer blameContent(ctx, StepBlock, &err)
 	if s := p.Segments(); len(s) == 3 && s[2] == rulesFile {
 		asked, _ := ctx.Value(boxogw.ContentPathKey).(boxopath.Path)
 		if asked == nil || len(asked.Segments()) != 3 || asked.Segments()[2] != rulesFile {
@@ -98,10 +100,13 @@ func (b *backend) ResolveMutable(ctx context.Context, p boxopath.Path) (boxopath
 		return ip, 0, time.Time{}, err
 	}
 	segments := p.Segments()
+	began := b.now()
 	root, base, ttl, err := b.resolveName(ctx, segments[1])
+	traceOf(ctx).spend(StepName, b.now().Sub(began))
 	if err != nil {
 		return boxopath.ImmutablePath{}, 0, time.Time{}, err
 	}
+	base = traceOf(ctx).snapshot().below + base
 	traceOf(ctx).set(func(t *trace) { t.root, t.base = root, base })
 	joined, err := boxopath.Join(boxopath.FromCid(root), append(boxopath.StringToSegments(base), segments[2:]...)...)
 	if err != nil {
@@ -170,7 +175,7 @@ func (b *backend) follow(ctx context.Context, n naming.Name) (cid.Cid, time.Dura
 	}
 	now := b.now()
 	ttl := chainTTL(chain, now)
-	f.root, f.record, f.until, f.fresh = root, chain[0], chainUntil(chain, ttl, now), now.Add(ttl)
+	f.root, f.below, f.record, f.until, f.fresh = root, t.snapshot().below, chain[0], chainUntil(chain, ttl, now), now.Add(ttl)
 	if known {
 		b.followed.Set(n, f)
 	}
@@ -188,7 +193,7 @@ func (b *backend) chain(ctx context.Context, n naming.Name) ([]naming.Resolution
 	// A deadline of its own, after which a resolver may fall back to what it has.
 	ctx, cancel := context.WithTimeoutCause(ctx, b.nameTime, errTimeout)
 	defer cancel()
-	chain, root, err := b.names.Follow(ctx, n)
+	chain, root, err := followBelow(ctx, b.names, n)
 	if len(chain) > 0 {
 		t.set(func(t *trace) { t.record = chain[0] })
 	}
@@ -201,13 +206,14 @@ func (b *backend) chain(ctx context.Context, n naming.Name) ([]naming.Resolution
 // followed is where a name led a moment ago.
 type followed struct {
 	root         cid.Cid
+	below        string
 	record       naming.Resolution
 	until, fresh time.Time // as in the trace
 	changes      uint64
 }
 
 func (f followed) note(t *trace) {
-	t.record, t.until, t.fresh, t.changes = f.record, f.until, f.fresh, f.changes
+	t.record, t.below, t.until, t.fresh, t.changes = f.record, f.below, f.until, f.fresh, f.changes
 }
 
 // fail notes the cause in the trace; what boxo gets is only text.

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strings"
 
+	boxopath "github.com/ipfs/boxo/path"
+	"github.com/ipfs/boxo/path/resolver"
 	"github.com/ipfs/go-cid"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -66,6 +68,25 @@ func (c *content) serveCAR(w *pacedWriter, r *http.Request, path string) bool {
 // asksCAR tells whether the answer will be a CAR.
 func asksCAR(r *http.Request) bool {
 	return r.URL.Query().Get("format") == "car" || strings.Contains(r.Header.Get("Accept"), carMediaType)
+}
+
+// nothingAt tells whether a CAR is asked for on a path that is known to lead
+// nowhere: boxo would send what is on the way, and end as if that were all.
+func (c *content) nothingAt(r *http.Request, path string) bool {
+	if splitDepth(path) < 3 {
+		return false
+	}
+	p, err := boxopath.NewPath(path)
+	if err != nil {
+		return false
+	}
+	ip, _, _, err := c.backend.ResolveMutable(r.Context(), p)
+	if err != nil {
+		return false
+	}
+	_, err = c.backend.ResolvePath(r.Context(), ip)
+	var noLink *resolver.ErrNoLink
+	return errors.As(err, &noLink)
 }
 
 // wholeCAR recognises a request for everything under a CID, in depth-first

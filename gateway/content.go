@@ -3,11 +3,8 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"fmt"
-	"math"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -99,11 +96,17 @@ func (c *content) serve(w *pacedWriter, r *http.Request, o origin) (sent bool, s
 		if c.serveCAR(w, r, path) {
 			return true, 0, ""
 		}
+		if c.nothingAt(r, path) {
+			return false, http.StatusNotFound, ""
+		}
+	}
+	if c.serveRanges(w, r, o, path) {
+		return true, 0, ""
 	}
 	normalizeRange(r.Header)
 	a, ok := c.try(w, r, o, path, 0)
 	if !ok && r.Header.Get("Range") != "" && a.status != http.StatusNotFound && a.status != http.StatusRequestedRangeNotSatisfiable && t.snapshot().failed == nil {
-		r.Header.Del("Range") // boxo fails on a suffix that is longer than the file
+		wholeRange(r.Header) // boxo fails on a suffix that is longer than the file
 		a, ok = c.try(w, r, o, path, 0)
 	}
 	if ok {
@@ -177,35 +180,6 @@ func (c *content) attempt(a *attempt, r *http.Request, o origin, path string) (*
 		return c.insteadOf(a, r, o, path)
 	}
 	return a, true
-}
-
-// normalizeRange drops a Range header that is malformed or asks for several
-// ranges, as RFC 9110 allows: boxo answers the former with an error and the
-// latter with the first range only. The suffix of length 0, which nothing can
-// satisfy, becomes a range past any end.
-func normalizeRange(h http.Header) {
-	asked := h.Values("Range")
-	if len(asked) == 0 {
-		return
-	}
-	spec, ok := strings.CutPrefix(asked[0], "bytes=")
-	first, last, dash := strings.Cut(strings.TrimSpace(spec), "-")
-	from, err1 := parsePosition(first)
-	to, err2 := parsePosition(last)
-	switch {
-	case len(asked) > 1 || !ok || !dash || err1 != nil || err2 != nil || first == "" && last == "",
-		first != "" && last != "" && from > to:
-		h.Del("Range")
-	case first == "" && to == 0:
-		h.Set("Range", fmt.Sprintf("bytes=%d-", int64(math.MaxInt64)))
-	}
-}
-
-func parsePosition(s string) (uint64, error) {
-	if s == "" {
-		return 0, nil
-	}
-	return strconv.ParseUint(s, 10, 63)
 }
 
 // splitContent cuts "/ipfs/<cid>/a/b" into the CID (undefined for a name) and "/a/b".

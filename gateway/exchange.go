@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/ipfs/boxo/blockservice"
 	boxostore "github.com/ipfs/boxo/blockstore"
@@ -27,9 +28,10 @@ func newBlockService(g blockstore.Getter) blockservice.BlockService {
 type tracedGetter struct{ g blockstore.Getter }
 
 func (t tracedGetter) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
+	tr, began := traceOf(ctx), time.Now()
 	b, err := t.g.Get(ctx, c)
+	tr.spend(tr.blockStep(c), time.Since(began))
 	if err != nil {
-		tr := traceOf(ctx)
 		tr.fail(ctx, stepFailure{step: tr.blockStep(c), block: c, err: err})
 	}
 	return b, err

@@ -40,7 +40,9 @@ func begin(w http.ResponseWriter, r *http.Request, timeout time.Duration) *trans
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
 	}
 	pw, ctx, stop := pace(w, r.Context(), timeout)
-	ctx = withTrace(ctx, &trace{started: time.Now()})
+	t := &trace{started: time.Now()}
+	pw.timing = t.timing
+	ctx = withTrace(ctx, t)
 	return &transaction{w: pw, r: r.WithContext(ctx), ctx: ctx, stop: stop}
 }
 
@@ -84,6 +86,9 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if x.r.Method == http.MethodConnect && g.tunnel(x, h, p) {
+		return
+	}
 	if f := checkRequest(x.r); f != nil {
 		g.fail(x, *f)
 		return
@@ -108,6 +113,10 @@ func (g *gateway) route(x *transaction, h host, p place) {
 	case placeID:
 		g.serveID(x, p)
 	case placeGateway:
+		if ns, _, _ := splitNamespace(x.r.URL.Path); ns == "" && p.config.TrustlessOnly {
+			g.fail(x, Failure{Status: http.StatusNotFound, Kind: KindNotFound, Step: StepRequest, Message: "this host serves blocks, CARs and records under /ipfs/ and /ipns/, and no pages"})
+			return
+		}
 		g.serveGateway(x, h, p)
 	case placeUnknown:
 		if domain := g.domainOf(x, h, p); domain != "" {
@@ -116,6 +125,10 @@ func (g *gateway) route(x *transaction, h host, p place) {
 		}
 		g.serveGateway(x, h, p)
 	default:
+		if domain := g.domainOf(x, h, p); domain != "" {
+			g.serveContent(x, origin{prefix: "/ipns/" + domain, gateway: h, dnslink: true}, true)
+			return
+		}
 		g.fail(x, Failure{Status: http.StatusNotFound, Kind: KindNotFound, Step: StepName, Message: "this gateway has nothing under that host name"})
 	}
 }
@@ -123,7 +136,7 @@ func (g *gateway) route(x *transaction, h host, p place) {
 // domainOf is the host's name where it is a domain with a DNSLink, or might be
 // one if DNS could be asked; else empty.
 func (g *gateway) domainOf(x *transaction, h host, p place) string {
-	if p.kind != placeUnknown || g.cfg.DNSLinks == nil || h.name == "" || !strings.Contains(h.name, ".") {
+	if !p.mayBeDomain(h) || g.cfg.DNSLinks == nil {
 		return ""
 	}
 	_, _, err := g.cfg.DNSLinks.Resolve(x.ctx, h.name)
@@ -185,6 +198,9 @@ func cleanRequest(r *http.Request, trusted []netip.Prefix) *http.Request {
 		secure = secure || proto == "https"
 	}
 	r2.URL = &url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
+	if path, ok := withoutDots(r.URL.Path); ok {
+		r2.URL.Path, r2.URL.RawPath = path, ""
+	}
 	if r2.URL.Path == "" {
 		r2.URL.Path = "/"
 	}
@@ -294,6 +310,7 @@ func (x *transaction) answerError(holders func(context.Context, naming.Name) []s
 	log.LogAttrs(x.ctx, slog.LevelDebug, "error answer", slog.Int("status", f.Status), slog.String("kind", string(f.Kind)),
 		slog.String("step", string(f.Step)), slog.String("host", fmt.Sprintf("%.260q", x.r.Host)),
 		slog.String("path", fmt.Sprintf("%.1000q", x.r.URL.Path)), slog.String("why", fmt.Sprintf("%.1000q", f.Message)))
+	logPanic(x.ctx, log)
 	if x.ctx.Err() != nil && !timedOut(x.ctx) {
 		panic(http.ErrAbortHandler) // the client has left
 	}

@@ -62,6 +62,9 @@ func parseHost(s string) (host, error) {
 		return h, nil
 	}
 	if !validDomain(name) {
+		if slices.ContainsFunc(strings.Split(name, "."), func(l string) bool { return len(l) > maxLabel }) {
+			return h, fmt.Errorf("%w: %w", errBadHost, errLongLabel)
+		}
 		return h, errBadHost
 	}
 	h.name = name
@@ -79,7 +82,7 @@ func validDomain(name string) bool {
 	}
 	labels := strings.Split(name, ".")
 	for _, l := range labels {
-		if l == "" || len(l) > 63 || l[0] == '-' || l[len(l)-1] == '-' {
+		if l == "" || len(l) > maxLabel || l[0] == '-' || l[len(l)-1] == '-' {
 			return false
 		}
 		for _, c := range []byte(l) {
@@ -119,7 +122,7 @@ type place struct {
 	kind   placeKind
 	config HostConfig
 	parent host   // of origins: the gateway host they are under
-	ns     string // placeID: "ipfs" or "ipns"
+	ns     string // the label before parent; of placeID: "ipfs" or "ipns"
 	id     string // placeID: CID, name or domain; placeAlias: the alias
 }
 
@@ -148,10 +151,10 @@ func locate(hosts map[string]HostConfig, h host) place {
 		if !ok {
 			continue
 		}
-		p := place{config: c, parent: parent, kind: placeNowhere}
+		p := place{config: c, parent: parent, kind: placeNowhere, ns: labels[i-1]}
 		switch ns := labels[i-1]; {
 		case i >= 2 && c.Subdomains && (ns == "ipfs" || ns == "ipns") && c.serves("/"+ns):
-			p.kind, p.ns, p.id = placeID, ns, strings.Join(labels[:i-1], ".")
+			p.kind, p.id = placeID, strings.Join(labels[:i-1], ".")
 		case i == 1 && c.Aliases && ns != "ipfs" && ns != "ipns":
 			p.kind, p.id = placeAlias, ns
 		case !c.Subdomains && !c.Aliases:
@@ -162,6 +165,15 @@ func locate(hosts map[string]HostConfig, h host) place {
 	return place{kind: placeUnknown}
 }
 
+// mayBeDomain tells whether a host name may be a site's by its DNSLink. Under a host
+// of the config that holds for what can't be an origin there, but on localhost.
+func (p place) mayBeDomain(h host) bool {
+	if h.name == "" || !strings.Contains(h.name, ".") {
+		return false
+	}
+	return p.kind == placeUnknown || p.kind == placeNowhere && p.ns != "ipfs" && p.ns != "ipns" && !p.parent.loopback()
+}
+
 // serves tells whether the namespace ("/ipfs", "/ipns") is served on the host.
 func (c HostConfig) serves(ns string) bool {
 	return c.Paths == nil || slices.Contains(c.Paths, ns)
@@ -169,7 +181,7 @@ func (c HostConfig) serves(ns string) bool {
 
 // checkHosts checks the configured hosts and adds localhost.
 func checkHosts(in map[string]HostConfig) (map[string]HostConfig, error) {
-	out := map[string]HostConfig{"localhost": {Subdomains: true, Aliases: true}}
+	out := map[string]HostConfig{"localhost": {Subdomains: true, InlineDNSLink: true, Aliases: true}}
 	for name, c := range in {
 		h, err := parseHost(name)
 		if err != nil || h.port != "" || h.ip.IsValid() {

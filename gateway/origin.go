@@ -33,7 +33,7 @@ func (g *gateway) serveGateway(x *transaction, h host, p place) {
 	case p.kind == placeGateway && p.config.Subdomains && id != "" && x.r.Method != http.MethodOptions:
 		label, err := g.label(ns, id, p.config.InlineDNSLink || schemeOf(x.r) == "https")
 		if err != nil {
-			if ns == "ipfs" { // "/ipfs/ipfs/…" and the like: boxo says what is meant
+			if ns == "ipfs" && !errors.Is(err, errLongLabel) { // "/ipfs/ipfs/…" and the like: boxo says what is meant
 				g.servePath(x, h)
 				return
 			}
@@ -97,6 +97,9 @@ func (g *gateway) label(ns, id string, inline bool) (string, error) {
 	if _, text, err := g.content.backend.spelled.parse(id); err == nil {
 		return text, nil
 	}
+	if n, err := nameOfCID(id); err == nil {
+		return n.String(), nil
+	}
 	id = strings.ToLower(strings.TrimSuffix(id, "."))
 	if !validDomain(id) || g.cfg.DNSLinks == nil {
 		return "", fmt.Errorf("%w: %.100q", naming.ErrInvalidName, id)
@@ -107,6 +110,18 @@ func (g *gateway) label(ns, id string, inline bool) (string, error) {
 	return id, nil
 }
 
+// nameOfCID reads a name that is written as a CID of some other codec than that of keys.
+func nameOfCID(id string) (naming.Name, error) {
+	c, err := cid.Decode(id)
+	if err != nil {
+		return naming.Name{}, err
+	}
+	return naming.ParseName(cid.NewCidV1(cid.Libp2pKey, c.Hash()).String())
+}
+
+// errLongLabel is worded as other gateways do.
+var errLongLabel = fmt.Errorf("CID incompatible with DNS label length limit of %d", maxLabel)
+
 // cidLabel is a CID as CIDv1 in base32, or in base36 where that is too long.
 func cidLabel(c cid.Cid) (string, error) {
 	c = cid.NewCidV1(c.Type(), c.Hash())
@@ -115,7 +130,7 @@ func cidLabel(c cid.Cid) (string, error) {
 	}
 	s, err := c.StringOfBase(multibase.Base36)
 	if err != nil || len(s) > maxLabel {
-		return "", errors.New("the CID is too long for a host name")
+		return "", fmt.Errorf("%w: ask for it by path, on an IP address", errLongLabel)
 	}
 	return s, nil
 }

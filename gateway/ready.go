@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -95,7 +96,7 @@ func (rd *ready) changes() uint64 {
 
 // serve answers r if its answer is ready, and reports whether it did.
 func (rd *ready) serve(w http.ResponseWriter, r *http.Request) bool {
-	if !plain(r) || hasBody(r) {
+	if !plain(r) || hasBody(r) || strings.Contains(r.Header.Get("Range"), ",") || len(r.Header["Range"]) > 1 {
 		return false
 	}
 	now := time.Now()

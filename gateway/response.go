@@ -19,6 +19,8 @@ const writeStall = 30 * time.Second
 // each write by the connection's deadline, so that a slow reader is not taken
 // for a slow source.
 type pacedWriter struct {
+	timing func(http.Header) // the last word on the header; may be nil
+
 	http.ResponseWriter
 	timeout  time.Duration
 	stall    time.Duration // writeStall
@@ -63,6 +65,9 @@ func (p *pacedWriter) WriteHeader(status int) {
 		return
 	}
 	p.status = status
+	if p.timing != nil {
+		p.timing(p.Header())
+	}
 	if n, err := strconv.ParseInt(p.Header().Get("Content-Length"), 10, 64); err == nil {
 		p.length = n
 	}

@@ -132,7 +132,7 @@ func sameBut(a, b reply, but ...string) bool {
 
 func without(r reply, but []string) http.Header {
 	h := r.Header.Clone()
-	for _, k := range append(but, "Date") {
+	for _, k := range append(but, "Date", "Server-Timing") {
 		h.Del(k)
 	}
 	if at, err := http.ParseTime(h.Get("Last-Modified")); err == nil && time.Since(at) < time.Hour {

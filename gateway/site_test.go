@@ -120,7 +120,9 @@ func TestRanges(t *testing.T) {
 		{"/plain/file.txt", "bytes=-99", 206, small},
 		{"/plain/file.txt", "bytes=5-2", 200, small},
 		{"/plain/file.txt", "chars=5-2", 200, small},
-		{"/plain/file.txt", "bytes=0-0,1-1,2-2", 200, small},
+		{"/plain/file.txt", "bytes=0-8,2-11", 200, small},    // more than the whole
+		{"/plain/file.txt", "bytes=0-3,12-", 206, small[:4]}, // of the second there is nothing
+		{"/plain/file.txt", "bytes=12-,13-", 416, ""},
 		{"/plain/file.txt", "bytes=" + strings.Repeat("0-,", 1000) + "0-", 200, small},
 	} {
 		r := w.get("http://blog.localhost"+c.path, "Range", c.ask)

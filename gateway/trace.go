@@ -43,6 +43,9 @@ type trace struct {
 	changes uint64    // of the names, before they were asked
 	reading bool      // the path is resolved, its content is being read
 	failed  *stepFailure
+
+	below string           // path under root to which the name's record leads
+	spent [3]time.Duration // on each step of timed
 }
 
 // stepFailure is the first thing that went wrong.
@@ -98,7 +101,7 @@ func (t *trace) snapshot() *trace {
 	defer t.mu.Unlock()
 	return &trace{
 		started: t.started, alias: t.alias, domain: t.domain, name: t.name, record: t.record,
-		root: t.root, base: t.base, path: t.path, until: t.until, fresh: t.fresh, changes: t.changes, reading: t.reading, failed: t.failed,
+		root: t.root, base: t.base, below: t.below, path: t.path, until: t.until, fresh: t.fresh, changes: t.changes, reading: t.reading, failed: t.failed,
 	}
 }
 

@@ -30,6 +30,8 @@ var (
 	ErrSignature     = fmt.Errorf("%w: the signature is not the name's", ErrInvalidRecord)
 	ErrExpired       = fmt.Errorf("%w: expired", ErrInvalidRecord)
 	ErrTooLarge      = fmt.Errorf("%w: larger than 10240 bytes", ErrInvalidRecord)
+	// ErrBelowRoot says that a record's value goes on below a CID or name: valid, and no site's.
+	ErrBelowRoot = fmt.Errorf("%w: the value is below a root", ErrInvalidRecord)
 	// ErrRecovery says that a record breaks with the recovery key that its site has committed to.
 	ErrRecovery = fmt.Errorf("%w: against the site's recovery key", ErrInvalidRecord)
 	// ErrOlder says that a record loses against one seen before; see OlderError.

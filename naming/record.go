@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ipfs/boxo/ipns"
@@ -222,6 +223,16 @@ func (r Record) Value() string { return r.s.value.text }
 // Root is the CID of a value "/ipfs/<cid>"; false for /ipns/ values and for those that go on below the CID.
 func (r Record) Root() (cid.Cid, bool) {
 	return r.s.value.root, r.s.value.root.Defined() && r.s.value.bare
+}
+
+// Below is the CID and the path behind it of a value "/ipfs/<cid>/a/b", which Root is false for: "/a/b". False for all others.
+func (r Record) Below() (root cid.Cid, path string, ok bool) {
+	v := r.s.value
+	if !v.root.Defined() || v.bare {
+		return cid.Undef, "", false
+	}
+	parts := strings.SplitN(v.text, "/", 4)
+	return v.root, "/" + parts[3], true
 }
 
 // Target is the name of a value "/ipns/<name>"; false for /ipfs/ values and for those that go on below the name.

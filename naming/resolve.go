@@ -209,7 +209,8 @@ func (r *Resolver) ResolveFresh(ctx context.Context, n Name) (res Resolution, re
 
 // Follow resolves through /ipns/ values to an /ipfs/ root. chain is outermost first, at most 32 records: the
 // policy is that of Governing, the release that of its last. Errors: those of Resolve, with the chain up to
-// there; ErrLoop; ErrInvalidRecord where a value goes on below its CID or name, since a site is a whole DAG.
+// there; ErrLoop; ErrBelowRoot where a value goes on below its CID or name, since a site is a whole DAG: the chain ends with
+// that record, for readers who can do without a site.
 func (r *Resolver) Follow(ctx context.Context, n Name) (chain []Resolution, root cid.Cid, err error) {
 	seen := map[Name]bool{}
 	for at := n; ; {
@@ -230,7 +231,7 @@ func (r *Resolver) Follow(ctx context.Context, n Name) (chain []Resolution, root
 		}
 		next, ok := res.Record.Target()
 		if !ok {
-			return chain, cid.Undef, fmt.Errorf("following %s: %w: the value %.80q is below a root", n, ErrInvalidRecord, res.Record.Value())
+			return chain, cid.Undef, fmt.Errorf("following %s: %w: %.80q", n, ErrBelowRoot, res.Record.Value())
 		}
 		at = next
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/holdfast-sites/holdfast/internal/control"
 	"github.com/holdfast-sites/holdfast/internal/node"
+	"github.com/holdfast-sites/holdfast/naming"
 )
 
 // env is what a command has of its process, so that it can run without one.
@@ -114,12 +116,35 @@ func (e *env) config(c *cli.Context) (node.Config, error) {
 	}
 	cfg.RuntimeDir, cfg.Tool, cfg.Log, cfg.Keys = e.getenv("XDG_RUNTIME_DIR"), "holdfast/"+version(), e.logger(), e.nodeKeys()
 	overlay(c, &cfg)
+	if err := e.overlayLinks(&cfg); err != nil {
+		return cfg, err
+	}
 	switch cfg.Network {
 	case "", "private", "public", "offline":
 	default:
 		return cfg, control.Errorf(control.Usage, "--network must be private, public or offline, not %q", cfg.Network)
 	}
 	return cfg, nil
+}
+
+// nsMapVar holds DNSLinks that stand in for DNS, in the form that other IPFS programs know.
+const nsMapVar = "IPFS_NS_MAP"
+
+// overlayLinks lets the environment's DNSLinks win over the config's.
+func (e *env) overlayLinks(cfg *node.Config) error {
+	links, err := naming.ParseNSMap(e.getenv(nsMapVar))
+	if err != nil {
+		return control.Errorf(control.Usage, "%s: %v: want DOMAIN:/ipfs/CID or DOMAIN:/ipns/NAME, with commas between", nsMapVar, err)
+	}
+	if len(links) > 0 {
+		merged := maps.Clone(cfg.Gateway.DNSLink)
+		if merged == nil {
+			merged = make(map[string]string)
+		}
+		maps.Copy(merged, links)
+		cfg.Gateway.DNSLink = merged
+	}
+	return nil
 }
 
 // overlay lets the flags that were given win over the config.

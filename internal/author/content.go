@@ -291,7 +291,12 @@ func (a *Author) Import(ctx context.Context, path string) (ImportResult, error) 
 		// other owner that it is whole.
 		as := root
 		if len(rep.Missing)+len(rep.Corrupt) > 0 {
+			at := slices.Index(rep.CIDs, root)
+			if at < 0 {
+				continue // the root itself is missing
+			}
 			as = bytesOf(root)
+			rep.CIDs[at] = as
 		}
 		if err := keepAll(ctx, s, importOwner, as, rep.CIDs); err != nil {
 			return out, err

@@ -81,8 +81,10 @@ type GatewayHost struct {
 	Paths         []string `toml:"paths"`
 	Subdomains    bool     `toml:"subdomains"`
 	InlineDNSLink bool     `toml:"inline_dnslink"`
-	Trustless     bool     `toml:"trustless"` // verifiable formats only
+	Deserialized  *bool    `toml:"deserialized"` // false: nothing but what clients can check, blocks, CARs and records; default true
 }
+
+func (h GatewayHost) trustless() bool { return h.Deserialized != nil && !*h.Deserialized }
 
 // PinsConfig is the [pins] table.
 type PinsConfig struct {

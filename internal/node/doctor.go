@@ -47,7 +47,7 @@ func Doctor(cfg Config) []Diagnosis {
 // gatewayHost is what isolates the sites on a host from each other.
 func gatewayHost(host string, h GatewayHost) Diagnosis {
 	switch {
-	case h.Trustless:
+	case h.trustless():
 		return Diagnosis{Check: "origins", About: host, Fine: true, Message: "serves blocks, CARs and records only, which no browser runs"}
 	case !h.Subdomains:
 		return Diagnosis{

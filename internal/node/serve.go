@@ -237,7 +237,8 @@ func (n *Node) gatewayHandler(routing http.Handler) (http.Handler, error) {
 			cfg.Hosts = make(map[string]gateway.HostConfig)
 		}
 		cfg.Hosts[name] = gateway.HostConfig{
-			Paths: h.Paths, Subdomains: h.Subdomains, InlineDNSLink: h.InlineDNSLink, TrustlessOnly: h.Trustless,
+			Paths: h.Paths, Subdomains: h.Subdomains, InlineDNSLink: h.InlineDNSLink, TrustlessOnly: h.trustless(),
+			Aliases: name == "localhost", // they mean something on this machine only
 		}
 	}
 	return gateway.New(cfg)

@@ -91,6 +91,14 @@ func (w *World) command(ctx context.Context, home string, args ...string) *exec.
 	return cmd
 }
 
+// Try runs a command, and tells whether it succeeded.
+func (w *World) Try(home string, args ...string) bool {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	defer cancel()
+	return w.command(ctx, home, args...).Run() == nil
+}
+
 // Run runs a command that has to succeed, and decodes its JSON where into is not nil.
 func (w *World) Run(into any, home string, args ...string) {
 	w.t.Helper()
