@@ -63,6 +63,12 @@ func newContent(cfg Config, hosts map[string]HostConfig, trustless bool) (*conte
 	}, nil
 }
 
+// forget drops what is kept of content: some of it may not be served any more.
+func (c *content) forget() {
+	c.paths.Forget()
+	c.leaves.kept.InvalidateAll()
+}
+
 // origin is where an answer will be seen.
 type origin struct {
 	// prefix comes before the request's path to make the content path:

@@ -157,7 +157,7 @@ func (g *gateway) serveContent(x *transaction, o origin, cors bool) {
 		x.w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	x.w.keep = &keeping{origin: o, kind: kindOf(o, cors), host: x.spelled, path: x.r.URL.Path, generation: g.ready.generation()}
+	x.w.keep = &keeping{origin: o, kind: kindOf(o, cors), host: x.spelled, path: x.r.URL.Path, generation: g.ready.upToDate()}
 	sent, status, text := g.content.serve(x.w, x.r, o)
 	if !sent {
 		g.fail(x, failureOf(x.ctx, status, text))

@@ -211,7 +211,7 @@ func New(cfg Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &gateway{
+	g := &gateway{
 		cfg:     cfg,
 		hosts:   hosts,
 		content: c,
@@ -219,7 +219,9 @@ func New(cfg Config) (http.Handler, error) {
 		ready:   newReady(cfg.ReadyBytes/shareOfAnswers, cfg.Names, cfg.TrustedProxies, func() uint64 { return 0 }, served),
 		errors:  errorCount,
 		log:     cfg.Log,
-	}, nil
+	}
+	g.ready.also = c.forget
+	return g, nil
 }
 
 func (cfg Config) withDefaults() Config {

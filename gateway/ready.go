@@ -19,6 +19,7 @@ type ready struct {
 	trusted    []netip.Prefix
 	generation func() uint64 // of what must not be served
 	current    atomic.Uint64 // the generation that the caches are of
+	also       func()        // what else is to be forgotten with the generation; may be nil
 	bindings   *otter.Cache[bindingKey, *binding]
 	answers    *otter.Cache[answerKey, *answer]
 	hits       interface{ Inc() }
@@ -81,10 +82,17 @@ func newReady(most int64, names Names, trusted []netip.Prefix, generation func()
 	}
 }
 
-// forget drops everything.
-func (rd *ready) forget() {
-	rd.bindings.InvalidateAll()
-	rd.answers.InvalidateAll()
+// upToDate gives the generation, and drops everything that is older.
+func (rd *ready) upToDate() uint64 {
+	now := rd.generation()
+	if was := rd.current.Load(); was != now && rd.current.CompareAndSwap(was, now) {
+		rd.bindings.InvalidateAll()
+		rd.answers.InvalidateAll()
+		if rd.also != nil {
+			rd.also()
+		}
+	}
+	return now
 }
 
 func (rd *ready) changes() uint64 {
@@ -99,14 +107,14 @@ func (rd *ready) serve(w http.ResponseWriter, r *http.Request) bool {
 	if !plain(r) || hasBody(r) || strings.Contains(r.Header.Get("Range"), ",") || len(r.Header["Range"]) > 1 {
 		return false
 	}
-	now := time.Now()
+	now, generation := time.Now(), rd.upToDate()
 	host, path := spelledHost(r, rd.trusted), spelledPath(r)
 	b := rd.bound(host, path, now)
 	if b == nil {
 		return false
 	}
 	a := rd.find(b, path, r.Header["Accept-Encoding"])
-	if a == nil || a.generation != rd.generation() || !a.until.IsZero() && now.After(a.until) {
+	if a == nil || a.generation != generation || !a.until.IsZero() && now.After(a.until) {
 		return false
 	}
 	if a.send(w, r, b, now) {
