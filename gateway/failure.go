@@ -17,15 +17,17 @@ type Kind string
 
 // The kinds.
 const (
-	KindBadRequest  Kind = "bad_request"   // 400 and its neighbours: the request can't be served as it stands
-	KindNotFound    Kind = "not_found"     // 404: it is known that nothing is there
-	KindMalformed   Kind = "malformed"     // 422: the content doesn't follow its format
-	KindRules       Kind = "rules"         // 500: the site's rules file can't be used
-	KindInternal    Kind = "internal"      // 500: our fault
-	KindUnsupported Kind = "not_supported" // 501
-	KindUntrusted   Kind = "untrusted"     // 502: only wrong bytes or invalid records were offered
-	KindBusy        Kind = "busy"          // 503
-	KindUnavailable Kind = "unavailable"   // 504: nobody answered in time
+	KindBadRequest  Kind = "bad_request"       // 400 and its neighbours: the request can't be served as it stands
+	KindNotFound    Kind = "not_found"         // 404: it is known that nothing is there
+	KindDenied      Kind = "denied"            // 410, 451: this gateway's operator doesn't serve it
+	KindLimited     Kind = "too_many_requests" // 429: this client's share is used up
+	KindMalformed   Kind = "malformed"         // 422: the content doesn't follow its format
+	KindRules       Kind = "rules"             // 500: the site's rules file can't be used
+	KindInternal    Kind = "internal"          // 500: our fault
+	KindUnsupported Kind = "not_supported"     // 501
+	KindUntrusted   Kind = "untrusted"         // 502: only wrong bytes or invalid records were offered
+	KindBusy        Kind = "busy"              // 503
+	KindUnavailable Kind = "unavailable"       // 504: nobody answered in time
 )
 
 // Failure is an error answer.
@@ -112,6 +114,10 @@ func classify(ctx context.Context, err error) (Kind, int) {
 	switch {
 	case errors.Is(err, errRules) && !unavailable(ctx, err) && !errors.Is(err, blockstore.ErrCorrupt):
 		return KindRules, http.StatusInternalServerError
+	case errors.Is(err, errBusy):
+		return KindBusy, http.StatusServiceUnavailable
+	case errors.Is(err, errBudget):
+		return KindLimited, http.StatusTooManyRequests
 	case errors.Is(err, blockstore.ErrCorrupt), errors.Is(err, naming.ErrInvalidRecord), errors.Is(err, naming.ErrOlder):
 		return KindUntrusted, http.StatusBadGateway
 	case errors.Is(err, blockstore.ErrRefused), errors.Is(err, merkle.ErrMalformed), errors.Is(err, merkle.ErrLimit),

@@ -56,15 +56,17 @@ func hasBody(r *http.Request) bool { return r.ContentLength != 0 || len(r.Transf
 
 // ServeHTTP implements http.Handler.
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	v, refused := g.guard.arrive(w, r)
+	defer v.leave()
 	r = cleanRequest(r, g.cfg.TrustedProxies)
-	x := begin(w, r, g.cfg.RetrievalTimeout)
+	x := begin(v.w, r, g.cfg.RetrievalTimeout)
 	defer x.end()
-	select {
-	case g.slots <- struct{}{}:
-		defer func() { <-g.slots }()
-	default:
-		w.Header().Set("Retry-After", "1")
-		g.fail(x, Failure{Status: http.StatusServiceUnavailable, Kind: KindBusy, Step: StepRequest, Message: "too many requests at once"})
+	v.out = x.w
+	if refused == nil {
+		refused = v.sit(x)
+	}
+	if refused != nil {
+		g.fail(x, *refused)
 		return
 	}
 	h, err := parseHost(x.r.Host)
@@ -188,15 +190,7 @@ func cleanRequest(r *http.Request, trusted []netip.Prefix) *http.Request {
 
 func fromProxy(remote string, trusted []netip.Prefix) bool {
 	a, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return false
-	}
-	for _, p := range trusted {
-		if p.Contains(a.Addr().Unmap()) {
-			return true
-		}
-	}
-	return false
+	return err == nil && isTrusted(a.Addr().Unmap().WithZone(""), trusted)
 }
 
 // schemeOf is how the client reached us; cleanRequest has seen to the header.
@@ -286,6 +280,9 @@ func (x *transaction) answerError(holders func(context.Context, naming.Name) []s
 		slog.String("path", fmt.Sprintf("%.1000q", x.r.URL.Path)), slog.String("why", fmt.Sprintf("%.1000q", f.Message)))
 	if x.ctx.Err() != nil && !timedOut(x.ctx) {
 		panic(http.ErrAbortHandler) // the client has left
+	}
+	if f.Kind == KindBusy && x.w.Header().Get("Retry-After") == "" {
+		x.w.Header().Set("Retry-After", "1")
 	}
 	if hasBody(x.r) {
 		x.w.Header().Set("Connection", "close") // the body is not waited for

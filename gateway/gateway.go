@@ -31,6 +31,7 @@ import (
 const (
 	DefaultRetrievalTimeout = 30 * time.Second
 	DefaultMaxConcurrent    = 4096
+	DefaultMaxRetrievals    = 1024
 )
 
 // Names resolves names to roots. It is satisfied by *naming.Resolver.
@@ -98,7 +99,8 @@ type HostConfig struct {
 type Config struct {
 	// Blocks finds blocks, here or on the network.
 	Blocks blockstore.Getter
-	// Local finds blocks without asking anybody: what "only-if-cached" means. Nil: Blocks.
+	// Local finds blocks without asking anybody: what "only-if-cached" means. It is asked
+	// before Blocks. Nil: Blocks asks nobody.
 	Local blockstore.Getter
 	// Names resolves /ipns/ paths. Nil: they are answered with 501.
 	Names Names
@@ -118,10 +120,23 @@ type Config struct {
 	// RetrievalTimeout bounds the time to the first byte, and each pause for
 	// retrieval after it. 0: DefaultRetrievalTimeout.
 	RetrievalTimeout time.Duration
-	// MaxConcurrent bounds the requests that are worked on at once. 0: DefaultMaxConcurrent.
+	// MaxConcurrent bounds the requests that are worked on at once. Those beyond wait for a
+	// moment, then get 503. 0: DefaultMaxConcurrent.
 	MaxConcurrent int
+	// MaxRetrievals bounds the requests that wait for others (peers, name servers) at once;
+	// they don't count as worked on. Those beyond wait too, client by client in turn. 0: DefaultMaxRetrievals.
+	MaxRetrievals int
+	// RetrievalBlocks and RetrievalBytes bound what is fetched from others for one request.
+	// 0: DefaultRetrievalBlocks, DefaultRetrievalBytes.
+	RetrievalBlocks int
+	RetrievalBytes  int64
+	// Clients bounds what one client takes.
+	Clients ClientLimits
+	// AccessLog is off unless it says where to write.
+	AccessLog AccessLog
 	// TrustedProxies may say with X-Forwarded-Host and X-Forwarded-Proto what
-	// the client asked for. From everybody else such headers are dropped.
+	// the client asked for, and with X-Forwarded-For who it is. From everybody
+	// else such headers are dropped.
 	TrustedProxies []netip.Prefix
 	// Metrics is where metrics are registered. Nil: a registry that nobody sees.
 	Metrics prometheus.Registerer
@@ -134,7 +149,7 @@ type gateway struct {
 	cfg     Config
 	hosts   map[string]HostConfig
 	content *content
-	slots   chan struct{}
+	guard   *guard
 	errors  *prometheus.CounterVec
 	log     *slog.Logger
 }
@@ -145,7 +160,7 @@ func New(cfg Config) (http.Handler, error) {
 	if cfg.Blocks == nil {
 		return nil, errors.New("gateway: no blocks to serve from")
 	}
-	cfg = cfg.withDefaults()
+	cfg = cfg.withDefaults().inTurn()
 	hosts, err := checkHosts(cfg.Hosts)
 	if err != nil {
 		return nil, err
@@ -157,6 +172,10 @@ func New(cfg Config) (http.Handler, error) {
 	if err := cfg.Metrics.Register(errorCount); err != nil {
 		return nil, err
 	}
+	door, err := newGuard(cfg)
+	if err != nil {
+		return nil, err
+	}
 	c, err := newContent(cfg, hosts, false)
 	if err != nil {
 		return nil, err
@@ -165,21 +184,27 @@ func New(cfg Config) (http.Handler, error) {
 		cfg:     cfg,
 		hosts:   hosts,
 		content: c,
-		slots:   make(chan struct{}, cfg.MaxConcurrent),
+		guard:   door,
 		errors:  errorCount,
 		log:     cfg.Log,
 	}, nil
 }
 
 func (cfg Config) withDefaults() Config {
-	if cfg.Local == nil {
-		cfg.Local = cfg.Blocks
-	}
 	if cfg.RetrievalTimeout <= 0 {
 		cfg.RetrievalTimeout = DefaultRetrievalTimeout
 	}
 	if cfg.MaxConcurrent <= 0 {
 		cfg.MaxConcurrent = DefaultMaxConcurrent
+	}
+	if cfg.MaxRetrievals <= 0 {
+		cfg.MaxRetrievals = DefaultMaxRetrievals
+	}
+	if cfg.RetrievalBlocks <= 0 {
+		cfg.RetrievalBlocks = DefaultRetrievalBlocks
+	}
+	if cfg.RetrievalBytes <= 0 {
+		cfg.RetrievalBytes = DefaultRetrievalBytes
 	}
 	if cfg.Metrics == nil {
 		cfg.Metrics = prometheus.NewRegistry()

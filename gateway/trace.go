@@ -29,6 +29,7 @@ const (
 // causes into status codes; the trace keeps them. Safe for concurrent use.
 type trace struct {
 	started time.Time
+	seat    *seat // of the request; nil: nobody limits it
 
 	mu      sync.Mutex
 	alias   string
