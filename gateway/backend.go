@@ -22,16 +22,18 @@ import (
 	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/merkle"
 	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/naming/deny"
 )
 
 // backend is boxo's block backend with names of our own. It keeps what it
 // learns in the request's trace.
 type backend struct {
 	*boxogw.BlocksBackend
-	local blockstore.Getter
-	names Names
-	dns   DNSLinks
-	now   func() time.Time
+	local  blockstore.Getter
+	denied *deny.Lists
+	names  Names
+	dns    DNSLinks
+	now    func() time.Time
 	// nameTime is how long names may take, in part of the time to the first byte.
 	nameTime time.Duration
 }
@@ -49,7 +51,7 @@ func newBackend(blocks blockstore.Getter, cfg Config) (*backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &backend{BlocksBackend: b, local: cfg.Local, names: cfg.Names, dns: cfg.DNSLinks, now: time.Now, nameTime: cfg.RetrievalTimeout / 2}, nil
+	return &backend{BlocksBackend: b, local: cfg.Local, denied: cfg.Denied, names: cfg.Names, dns: cfg.DNSLinks, now: time.Now, nameTime: cfg.RetrievalTimeout / 2}, nil
 }
 
 // tracedResolver tells the trace whether blocks are asked for on the way to the
@@ -87,6 +89,9 @@ func (b *backend) Get(ctx context.Context, p boxopath.ImmutablePath, ranges ...b
 func (b *backend) ResolveMutable(ctx context.Context, p boxopath.Path) (boxopath.ImmutablePath, time.Duration, time.Time, error) {
 	if p.Namespace() != boxopath.IPNSNamespace {
 		ip, err := boxopath.NewImmutablePath(p)
+		if err == nil {
+			err = b.mayServe(ctx, p.String())
+		}
 		return ip, 0, time.Time{}, err
 	}
 	segments := p.Segments()
@@ -97,6 +102,9 @@ func (b *backend) ResolveMutable(ctx context.Context, p boxopath.Path) (boxopath
 	traceOf(ctx).set(func(t *trace) { t.root, t.base = root, base })
 	joined, err := boxopath.Join(boxopath.FromCid(root), append(boxopath.StringToSegments(base), segments[2:]...)...)
 	if err != nil {
+		return boxopath.ImmutablePath{}, 0, time.Time{}, err
+	}
+	if err := b.mayServe(ctx, joined.String()); err != nil {
 		return boxopath.ImmutablePath{}, 0, time.Time{}, err
 	}
 	ip, err := boxopath.NewImmutablePath(joined)
@@ -148,6 +156,14 @@ func (b *backend) follow(ctx context.Context, n naming.Name) (cid.Cid, time.Dura
 	ctx, cancel := context.WithTimeoutCause(ctx, b.nameTime, errTimeout)
 	defer cancel()
 	chain, root, err := b.names.Follow(ctx, n)
+	for i, r := range chain {
+		if i == 0 && t.snapshot().domain == "" {
+			continue // it is what was asked for, and was looked at with its path
+		}
+		if err := b.denied.Name(r.Record.Name()); err != nil {
+			return cid.Undef, 0, b.fail(ctx, StepName, err)
+		}
+	}
 	if len(chain) > 0 {
 		t.set(func(t *trace) { t.record = chain[0] })
 	}
@@ -155,6 +171,14 @@ func (b *backend) follow(ctx context.Context, n naming.Name) (cid.Cid, time.Dura
 		return cid.Undef, 0, b.fail(ctx, StepRecord, err)
 	}
 	return root, chainTTL(chain, b.now()), nil
+}
+
+// mayServe fails for a path that the operator denies.
+func (b *backend) mayServe(ctx context.Context, path string) error {
+	if err := checkPath(ctx, b.denied, path); err != nil {
+		return b.fail(ctx, StepPath, err)
+	}
+	return nil
 }
 
 // fail notes the cause in the trace; what boxo gets is only text.

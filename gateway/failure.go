@@ -10,6 +10,7 @@ import (
 	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/merkle"
 	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/naming/deny"
 )
 
 // Kind is the kind of an error answer; each has one status.
@@ -104,6 +105,9 @@ func (f *Failure) fromTrace(ctx context.Context, t *trace) {
 		}
 	}
 	f.Kind, f.Status = classify(ctx, err)
+	if d := (*deny.Error)(nil); errors.As(err, &d) {
+		f.Status = d.Status
+	}
 	if timedOut(ctx) && f.Kind == KindUnavailable {
 		f.Message = errTimeout.Error() + ": " + f.Message
 	}
@@ -114,6 +118,8 @@ func classify(ctx context.Context, err error) (Kind, int) {
 	switch {
 	case errors.Is(err, errRules) && !unavailable(ctx, err) && !errors.Is(err, blockstore.ErrCorrupt):
 		return KindRules, http.StatusInternalServerError
+	case errors.Is(err, deny.ErrDenied):
+		return KindDenied, deny.DefaultStatus
 	case errors.Is(err, errBusy):
 		return KindBusy, http.StatusServiceUnavailable
 	case errors.Is(err, errBudget):

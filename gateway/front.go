@@ -143,6 +143,12 @@ func (g *gateway) serveContent(x *transaction, o origin, cors bool) {
 		x.w.WriteHeader(http.StatusNoContent)
 		return
 	}
+	traceOf(x.ctx).set(func(t *trace) { t.whole = asksWhole(x.r) })
+	if err := checkPath(x.ctx, g.cfg.Denied, o.prefix+x.r.URL.Path); err != nil {
+		traceOf(x.ctx).fail(x.ctx, stepFailure{step: StepRequest, err: err})
+		g.fail(x, failureOf(x.ctx, http.StatusGone, ""))
+		return
+	}
 	if sent, status, text := g.content.serve(x.w, x.r, o); !sent {
 		g.fail(x, failureOf(x.ctx, status, text))
 	}

@@ -25,6 +25,7 @@ import (
 
 	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/naming/deny"
 )
 
 // Defaults of Config.
@@ -132,6 +133,8 @@ type Config struct {
 	RetrievalBytes  int64
 	// Clients bounds what one client takes.
 	Clients ClientLimits
+	// Denied is what isn't served, whoever has it: 410, or 451 where a rule says so. Nil: nothing.
+	Denied *deny.Lists
 	// AccessLog is off unless it says where to write.
 	AccessLog AccessLog
 	// TrustedProxies may say with X-Forwarded-Host and X-Forwarded-Proto what

@@ -6,25 +6,24 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
-	"slices"
+	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
 // bytesTo sends bytes as they are and gives whatever comes back until the
-// gateway closes the connection, or for as long as nothing more comes.
+// gateway closes the connection. Requests that it may go on after have to ask for that.
 func bytesTo(t *testing.T, addr, text string) []*http.Response {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
 	must(t, err)
 	defer conn.Close()
 	must(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
-	go func() {
-		_, _ = io.WriteString(conn, text)
-		_ = conn.(*net.TCPConn).CloseWrite()
-	}()
+	go func() { _, _ = io.WriteString(conn, text) }()
 	in := bufio.NewReader(conn)
 	var out []*http.Response
 	for {
@@ -42,7 +41,7 @@ func bytesTo(t *testing.T, addr, text string) []*http.Response {
 func TestARequestThatTwoServersCouldReadDifferentlyIsRefused(t *testing.T) {
 	w := newWorld(t, nil)
 	w.publish("blog", w.build(blog))
-	const smuggled = "GET /smuggled HTTP/1.1\r\nHost: blog.localhost\r\n\r\n"
+	const smuggled = "GET /smuggled HTTP/1.1\r\nHost: blog.localhost\r\nConnection: close\r\n\r\n"
 	body := fmt.Sprint(len(smuggled))
 	for name, request := range map[string]string{
 		"CL with TE":             "GET / HTTP/1.1\r\nHost: blog.localhost\r\nContent-Length: " + body + "\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + smuggled,
@@ -59,15 +58,15 @@ func TestARequestThatTwoServersCouldReadDifferentlyIsRefused(t *testing.T) {
 		"a body on GET":          "GET / HTTP/1.1\r\nHost: blog.localhost\r\nContent-Length: " + body + "\r\n\r\n" + smuggled,
 		"a bare CR in a header":  "GET / HTTP/1.1\r\nHost: blog.localhost\r\nX: a\rTransfer-Encoding: chunked\r\n\r\n",
 		"a NUL in a header":      "GET / HTTP/1.1\r\nHost: blog.localhost\r\nX: a\x00b\r\n\r\n",
-		"two Hosts":              "GET / HTTP/1.1\r\nHost: blog.localhost\r\nHost: evil.example\r\n\r\n",
-		"no Host":                "GET / HTTP/1.1\r\n\r\n",
-		"a user in the Host":     "GET / HTTP/1.1\r\nHost: blog.localhost@evil.example\r\n\r\n",
-		"a path in the Host":     "GET / HTTP/1.1\r\nHost: blog.localhost/x\r\n\r\n",
-		"a long label":           "GET / HTTP/1.1\r\nHost: " + strings.Repeat("a", 64) + ".localhost\r\n\r\n",
-		"a long Host":            "GET / HTTP/1.1\r\nHost: " + strings.Repeat("a.", 200) + "localhost\r\n\r\n",
-		"a port over 65535":      "GET / HTTP/1.1\r\nHost: blog.localhost:99999\r\n\r\n",
-		"CONNECT":                "CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n",
-		"a method with a space":  "GET X / HTTP/1.1\r\nHost: blog.localhost\r\n\r\n",
+		"two Hosts":              "GET / HTTP/1.1\r\nConnection: close\r\nHost: blog.localhost\r\nHost: evil.example\r\n\r\n",
+		"no Host":                "GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
+		"a user in the Host":     "GET / HTTP/1.1\r\nConnection: close\r\nHost: blog.localhost@evil.example\r\n\r\n",
+		"a path in the Host":     "GET / HTTP/1.1\r\nConnection: close\r\nHost: blog.localhost/x\r\n\r\n",
+		"a long label":           "GET / HTTP/1.1\r\nConnection: close\r\nHost: " + strings.Repeat("a", 64) + ".localhost\r\n\r\n",
+		"a long Host":            "GET / HTTP/1.1\r\nConnection: close\r\nHost: " + strings.Repeat("a.", 200) + "localhost\r\n\r\n",
+		"a port over 65535":      "GET / HTTP/1.1\r\nConnection: close\r\nHost: blog.localhost:99999\r\n\r\n",
+		"CONNECT":                "CONNECT evil.example:443 HTTP/1.1\r\nConnection: close\r\nHost: evil.example:443\r\n\r\n",
+		"a method with a space":  "GET X / HTTP/1.1\r\nConnection: close\r\nHost: blog.localhost\r\n\r\n",
 		"2 MiB of headers":       "GET / HTTP/1.1\r\nHost: blog.localhost\r\nX: " + strings.Repeat("x", 2<<20) + "\r\n\r\n",
 		"100 thousand headers":   "GET / HTTP/1.1\r\nHost: blog.localhost\r\n" + strings.Repeat("X: 1\r\n", 100_000) + "\r\n",
 		"a long path":            "GET /" + strings.Repeat("x", 2<<20) + " HTTP/1.1\r\nHost: blog.localhost\r\n\r\n",
@@ -85,7 +84,7 @@ func TestARequestThatTwoServersCouldReadDifferentlyIsRefused(t *testing.T) {
 			}
 		}
 	}
-	if got := bytesTo(t, w.addr, smuggled+smuggled); len(got) != 2 {
+	if got := bytesTo(t, w.addr, "GET / HTTP/1.1\r\nHost: blog.localhost\r\n\r\n"+smuggled); len(got) != 2 {
 		t.Errorf("two requests, one behind the other, got %d answers", len(got))
 	}
 }
@@ -173,50 +172,40 @@ func TestTheGatewaysPortTellsNothingOfTheNode(t *testing.T) {
 	}
 }
 
-func TestAReaderOfOneByteAtATimeIsCutAndASlowOneIsNot(t *testing.T) {
-	const size = 8 << 20
-	written := make(chan int64, 1)
-	addr := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p, _, stop := pace(w, r.Context(), time.Hour)
-		defer stop()
-		p.stall = 500 * time.Millisecond
-		_, _ = p.Write(make([]byte, size)) // by one call, which may take longer than the stall time
-		written <- p.written
-	}))
-	read := func(pause time.Duration, some int) int64 {
-		conn, err := net.Dial("tcp", addr)
-		must(t, err)
-		defer conn.Close()
-		must(t, conn.(*net.TCPConn).SetReadBuffer(16<<10))
-		_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-		must(t, err)
-		buf, tick := make([]byte, some), time.NewTicker(pause)
-		defer tick.Stop()
-		for {
-			select {
-			case n := <-written:
-				return n
-			case <-tick.C:
-				_, _ = io.ReadFull(conn, buf)
-			}
-		}
-	}
-	if n := read(20*time.Millisecond, 1); n == size {
-		t.Error("all of it went to a reader of one byte at a time")
-	}
-	if n := read(2*time.Millisecond, 32<<10); n != size {
-		t.Errorf("%d of %d bytes went to one who reads all the time", n, size)
-	}
+// slowConn pauses for whatever is handed over, and fails where its deadline comes first.
+type slowConn struct {
+	http.ResponseWriter
+	pause    time.Duration
+	deadline time.Time
 }
 
-func TestABodyThatDoesNotComeEndsTheConnection(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.Routing = http.NotFoundHandler() })
-	for _, request := range []string{
-		"GET / HTTP/1.1\r\nHost: blog.localhost\r\nContent-Length: 10\r\n\r\n",
-		"PUT /routing/v1/ipns/k51 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n",
-	} {
-		if got := bytesTo(t, w.addr, request); len(got) != 1 || got[0].StatusCode < 400 || !slices.Contains(got[0].Header["Connection"], "close") && !got[0].Close {
-			t.Errorf("%q: %+v", request, got)
+func (c *slowConn) SetWriteDeadline(t time.Time) error { c.deadline = t; return nil }
+
+func (c *slowConn) Write(b []byte) (int, error) {
+	time.Sleep(c.pause)
+	if time.Now().After(c.deadline) {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return len(b), nil
+}
+
+func TestAReaderIsCutForStandingStillAndNotForBeingSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for pause, whole := range map[time.Duration]bool{writeStall * 4 / 5: true, writeStall * 11 / 10: false} {
+			p, _, stop := pace(&slowConn{ResponseWriter: httptest.NewRecorder(), pause: pause}, t.Context(), time.Second)
+			if n, err := p.Write(make([]byte, 1<<20)); (n == 1<<20) != whole || (err == nil) != whole {
+				t.Errorf("%v for each piece: %d bytes, %v", pause, n, err)
+			}
+			stop()
 		}
+	})
+}
+
+func TestABodyThatNobodyAskedForIsNotWaitedFor(t *testing.T) {
+	w := newWorld(t, nil)
+	r := w.raw("GET / HTTP/1.1\r\nHost: blog.localhost\r\nContent-Length: 10\r\n\r\n")
+	r.want(t, 400, "")
+	if !r.Close {
+		t.Error("the connection may be used again, with the body still to come")
 	}
 }

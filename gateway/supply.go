@@ -11,6 +11,7 @@ import (
 
 	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/naming/deny"
 )
 
 // DefaultRetrievalBlocks and DefaultRetrievalBytes are what one request may have
@@ -46,12 +47,16 @@ func within(left int64) error {
 // supply is where content comes from: here, or else from others. Whoever needs
 // others gives up its place among the requests that are worked on meanwhile.
 type supply struct {
+	denied *deny.Lists
 	here   blockstore.Getter
 	others blockstore.Getter // here, too, may be among them; nil: there are none
 }
 
-// Get implements blockstore.Getter. Beyond its errors: errBusy, errBudget.
+// Get implements blockstore.Getter. Beyond its errors: *deny.Error, errBusy, errBudget.
 func (s supply) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
+	if err := checkBlock(ctx, s.denied, c); err != nil {
+		return blockstore.Block{}, err
+	}
 	b, err := s.here.Get(ctx, c)
 	if err == nil || s.others == nil || !errors.Is(err, blockstore.ErrNotFound) && !errors.Is(err, blockstore.ErrCorrupt) {
 		return b, err
@@ -80,9 +85,9 @@ func (s supply) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
 func (cfg Config) inTurn() Config {
 	if cfg.Local == nil {
 		cfg.Local = cfg.Blocks
-		cfg.Blocks = supply{here: cfg.Local}
+		cfg.Blocks = supply{denied: cfg.Denied, here: cfg.Local}
 	} else {
-		cfg.Blocks = supply{here: cfg.Local, others: cfg.Blocks}
+		cfg.Blocks = supply{denied: cfg.Denied, here: cfg.Local, others: cfg.Blocks}
 	}
 	if cfg.Names != nil {
 		cfg.Names = patientNames{cfg.Names}

@@ -37,9 +37,11 @@ type trace struct {
 	name    naming.Name
 	record  naming.Resolution
 	root    cid.Cid
-	base    string // path under root at which the site begins: of a DNSLink with a path
-	path    string // in the site, begins with "/"
-	reading bool   // the path is resolved, its content is being read
+	base    string  // path under root at which the site begins: of a DNSLink with a path
+	path    string  // in the site, begins with "/"
+	whole   bool    // the answer holds all that is below the path
+	allowed cid.Cid // root of a path that a rule of the denylist allows
+	reading bool    // the path is resolved, its content is being read
 	failed  *stepFailure
 }
 
@@ -96,7 +98,7 @@ func (t *trace) snapshot() *trace {
 	defer t.mu.Unlock()
 	return &trace{
 		started: t.started, alias: t.alias, domain: t.domain, name: t.name, record: t.record,
-		root: t.root, base: t.base, path: t.path, reading: t.reading, failed: t.failed,
+		root: t.root, base: t.base, whole: t.whole, allowed: t.allowed, path: t.path, reading: t.reading, failed: t.failed,
 	}
 }
 
