@@ -30,6 +30,7 @@ import (
 	"github.com/holdfast-sites/holdfast/internal/state"
 	"github.com/holdfast-sites/holdfast/internal/upkeep"
 	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/naming/deny"
 	"github.com/holdfast-sites/holdfast/replicate"
 )
 
@@ -64,7 +65,8 @@ type Node struct {
 	keeper    *replicate.Keeper       // nil unless a host
 	service   *replicate.Service      // nil where nothing can be kept: offline, and in commands on a home that is no host's
 	serves    bool                    // Serve runs, or has run
-	admission *replicate.Admission    // nil below Connected
+	denied    *deny.Lists             // nil below Connected
+	admission *replicate.Admission    // nil below Connected, and offline
 	traffic   *replicate.TrafficMeter // nil where nothing is counted: offline
 	friends   *friends
 	relay     *naming.Relay
@@ -79,6 +81,7 @@ type Node struct {
 	rewatch   pacer
 	holders   rosterCache
 	earlier   *earlier // nil without a gateway
+	accessLog *logFile // nil: none is written
 
 	fresh chan replicate.PinRow // pinned a moment ago, to be provided
 	named []peer.AddrInfo       // the peers of the config
@@ -126,6 +129,11 @@ func Open(ctx context.Context, cfg Config, scope Scope, command string) (_ *Node
 	}
 	if scope >= Blocks {
 		if err := n.openStore(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if scope >= Connected {
+		if err := n.openDenied(); err != nil {
 			return nil, err
 		}
 	}
@@ -331,6 +339,9 @@ func (n *Node) Close() error {
 				errs = append(errs, err)
 			}
 		}
+	}
+	if n.accessLog != nil {
+		errs = append(errs, n.accessLog.Close())
 	}
 	if n.resolver != nil {
 		n.resolver.Close()

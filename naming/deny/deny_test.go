@@ -220,3 +220,20 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestWhatSomebodyWritesIsOneItem(t *testing.T) {
+	for text, want := range map[string]string{
+		one.String():             "/ipfs/" + one.String() + "/*",
+		"ipfs://" + one.String(): "/ipfs/" + one.String() + "/*",
+		"/ipfs/" + one.String():  "/ipfs/" + one.String(),
+		one.String() + "/a/b*":   "/ipfs/" + one.String() + "/a/b*",
+		"a.example":              "/ipns/a.example",
+		"k51qzi5uqu5dhmzyv3zac033i7rl9hkgczxyl81lwoukda2htteop7d3x0y1mf": "/ipns/k51qzi5uqu5dhmzyv3zac033i7rl9hkgczxyl81lwoukda2htteop7d3x0y1mf",
+		"//QmX9dhRcQcKUw3Ws8485T5a9dtjrSCQaUAHnG4iK9i4ceM":               "//QmX9dhRcQcKUw3Ws8485T5a9dtjrSCQaUAHnG4iK9i4ceM",
+		"": "", "!" + one.String(): "", "x\n" + one.String(): "", one.String() + " gateway_status:410": "", "#": "", "/": "", "/x/y": "",
+	} {
+		if got, err := deny.Item(text); got != want || (err != nil) != (want == "") {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	}
+}
