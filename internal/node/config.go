@@ -75,6 +75,7 @@ type GatewayConfig struct {
 	MaxRetrievals    int                    `toml:"max_retrievals"`   // requests that wait for peers at once; default 1024
 	TrustedProxies   []string               `toml:"trusted_proxies"`  // whose X-Forwarded-For, -Host and -Proto count
 	Limits           GatewayLimits          `toml:"limits"`
+	TLS              GatewayTLS             `toml:"tls"`
 	AccessLog        GatewayAccessLog       `toml:"access_log"`
 	Hosts            map[string]GatewayHost `toml:"hosts"`
 	DNSLink          map[string]string      `toml:"dnslink"` // domain → "/ipns/…"; no DNS is asked

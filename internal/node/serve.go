@@ -38,7 +38,7 @@ func (n *Node) Serve(ctx context.Context, ready func(Info)) error {
 		return err
 	}
 	var reader http.Handler
-	if n.gatewayLn != nil {
+	if n.gatewayLn != nil || n.secureLn != nil {
 		if reader, err = n.gatewayHandler(routing); err != nil {
 			return err
 		}
@@ -53,7 +53,16 @@ func (n *Node) Serve(ctx context.Context, ready func(Info)) error {
 	g.Go(func() error { return n.watchDenied(ctx) })
 	if n.gatewayLn != nil {
 		h := counted(reader, n.traffic)
+		if n.certs != nil {
+			port, _ := portOf(n.secureLn)
+			h = n.certs.plain(h, port)
+		}
 		g.Go(func() error { return gateway.Serve(ctx, n.gatewayLn, h, n.log) })
+	}
+	if n.certs != nil {
+		h := counted(reader, n.traffic)
+		g.Go(func() error { return gateway.ServeTLS(ctx, n.secureLn, n.certs.tlsConfig(), h, n.log) })
+		g.Go(func() error { return n.certs.manage(ctx) })
 	}
 	if n.service != nil {
 		g.Go(func() error { return n.service.Serve(ctx) })
