@@ -155,4 +155,3 @@ func TestAHostThatIsBeingEmptiedTakesNoNewPins(t *testing.T) {
 		t.Errorf("a new site in the place of an old one: %v", err)
 	}
 }
-
