@@ -23,16 +23,18 @@ import (
 	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/merkle"
 	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/naming/deny"
 )
 
 // backend is boxo's block backend with names of our own. It keeps what it
 // learns in the request's trace.
 type backend struct {
 	*boxogw.BlocksBackend
-	local blockstore.Getter
-	names Names
-	dns   DNSLinks
-	now   func() time.Time
+	local  blockstore.Getter
+	denied *deny.Lists
+	names  Names
+	dns    DNSLinks
+	now    func() time.Time
 
 	spelled  *spellings
 	followed *otter.Cache[naming.Name, followed]
@@ -54,7 +56,7 @@ func newBackend(blocks blockstore.Getter, cfg Config) (*backend, error) {
 		return nil, err
 	}
 	return &backend{
-		BlocksBackend: b, local: cfg.Local, names: cfg.Names, dns: cfg.DNSLinks, now: time.Now, nameTime: cfg.RetrievalTimeout / 2,
+		BlocksBackend: b, local: cfg.Local, denied: cfg.Denied, names: cfg.Names, dns: cfg.DNSLinks, now: time.Now, nameTime: cfg.RetrievalTimeout / 2,
 		spelled:  newSpellings(),
 		followed: otter.Must(&otter.Options[naming.Name, followed]{MaximumSize: maxSpellings, Executor: inPlace}),
 	}, nil
@@ -97,6 +99,9 @@ func (b *backend) Get(ctx context.Context, p boxopath.ImmutablePath, ranges ...b
 func (b *backend) ResolveMutable(ctx context.Context, p boxopath.Path) (boxopath.ImmutablePath, time.Duration, time.Time, error) {
 	if p.Namespace() != boxopath.IPNSNamespace {
 		ip, err := boxopath.NewImmutablePath(p)
+		if err == nil {
+			err = b.mayServe(ctx, p.String())
+		}
 		return ip, 0, time.Time{}, err
 	}
 	segments := p.Segments()
@@ -110,6 +115,9 @@ func (b *backend) ResolveMutable(ctx context.Context, p boxopath.Path) (boxopath
 	traceOf(ctx).set(func(t *trace) { t.root, t.base = root, base })
 	joined, err := boxopath.Join(boxopath.FromCid(root), append(boxopath.StringToSegments(base), segments[2:]...)...)
 	if err != nil {
+		return boxopath.ImmutablePath{}, 0, time.Time{}, err
+	}
+	if err := b.mayServe(ctx, joined.String()); err != nil {
 		return boxopath.ImmutablePath{}, 0, time.Time{}, err
 	}
 	ip, err := boxopath.NewImmutablePath(joined)
@@ -163,8 +171,8 @@ func (b *backend) follow(ctx context.Context, n naming.Name) (cid.Cid, time.Dura
 	changing, known := b.names.(Changing)
 	var f followed
 	if known {
-		f.changes = changing.Changes()
-		if was, ok := b.followed.GetIfPresent(n); ok && was.changes == f.changes && b.now().Before(was.until) {
+		f.changes, f.denials = changing.Changes(), b.denied.Generation()
+		if was, ok := b.followed.GetIfPresent(n); ok && was.changes == f.changes && was.denials == f.denials && b.now().Before(was.until) {
 			t.set(func(t *trace) { t.name = n; was.note(t) })
 			return was.root, max(was.fresh.Sub(b.now()), 0), nil
 		}
@@ -194,6 +202,14 @@ func (b *backend) chain(ctx context.Context, n naming.Name) ([]naming.Resolution
 	ctx, cancel := context.WithTimeoutCause(ctx, b.nameTime, errTimeout)
 	defer cancel()
 	chain, root, err := followBelow(ctx, b.names, n)
+	for i, r := range chain {
+		if i == 0 && t.snapshot().domain == "" {
+			continue // it is what was asked for, and was looked at with its path
+		}
+		if err := b.denied.Name(r.Record.Name()); err != nil {
+			return nil, cid.Undef, b.fail(ctx, StepName, err)
+		}
+	}
 	if len(chain) > 0 {
 		t.set(func(t *trace) { t.record = chain[0] })
 	}
@@ -210,10 +226,19 @@ type followed struct {
 	record       naming.Resolution
 	until, fresh time.Time // as in the trace
 	changes      uint64
+	denials      uint64 // generation of what is denied
 }
 
 func (f followed) note(t *trace) {
 	t.record, t.below, t.until, t.fresh, t.changes = f.record, f.below, f.until, f.fresh, f.changes
+}
+
+// mayServe fails for a path that the operator denies.
+func (b *backend) mayServe(ctx context.Context, path string) error {
+	if err := checkPath(ctx, b.denied, path); err != nil {
+		return b.fail(ctx, StepPath, err)
+	}
+	return nil
 }
 
 // fail notes the cause in the trace; what boxo gets is only text.

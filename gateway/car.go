@@ -141,7 +141,7 @@ func wholeCAR(r *http.Request, path string) (cid.Cid, bool) {
 // /ipfs/, nothing else, for any Host. Whoever asks checks what it gets. A block
 // that g does not find is 404. A nil log discards.
 func NewTrustless(g blockstore.Getter, log *slog.Logger) http.Handler {
-	cfg := Config{Blocks: g, Log: log, Metrics: prometheus.NewRegistry()}.withDefaults()
+	cfg := Config{Blocks: g, Local: g, Log: log, Metrics: prometheus.NewRegistry()}.withDefaults()
 	c, err := newContent(cfg, nil, true)
 	if err != nil {
 		panic(err) // only boxo's options can fail, and ours don't

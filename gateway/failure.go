@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/merkle"
 	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/naming/deny"
 )
 
 // Kind is the kind of an error answer; each has one status.
@@ -126,6 +127,9 @@ func (f *Failure) fromTrace(ctx context.Context, t *trace) {
 	}
 	f.Kind = classify(ctx, err)
 	f.Status = statuses[f.Kind]
+	if d := (*deny.Error)(nil); errors.As(err, &d) {
+		f.Status = d.Status
+	}
 	if timedOut(ctx) && f.Kind == KindUnavailable && !strings.Contains(f.Message, errTimeout.Error()) {
 		f.Message = errTimeout.Error() + ": " + f.Message
 	}
@@ -136,6 +140,12 @@ func classify(ctx context.Context, err error) Kind {
 	switch {
 	case errors.Is(err, errRules) && !unavailable(ctx, err) && !errors.Is(err, blockstore.ErrCorrupt):
 		return KindRules
+	case errors.Is(err, deny.ErrDenied):
+		return KindDenied
+	case errors.Is(err, errBusy):
+		return KindBusy
+	case errors.Is(err, errBudget):
+		return KindLimited
 	case errors.Is(err, blockstore.ErrCorrupt), errors.Is(err, naming.ErrInvalidRecord), errors.Is(err, naming.ErrOlder):
 		return KindUntrusted
 	case errors.Is(err, blockstore.ErrRefused), errors.Is(err, merkle.ErrMalformed), errors.Is(err, merkle.ErrLimit),

@@ -59,17 +59,21 @@ func hasBody(r *http.Request) bool { return r.ContentLength != 0 || len(r.Transf
 
 // ServeHTTP implements http.Handler.
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if g.ready.serve(w, r) {
-		return
+	v, refused := g.guard.arrive(w, r)
+	defer v.leave()
+	if refused == nil {
+		if v.status, v.sent = g.ready.serve(v.w, r); v.status != 0 {
+			return
+		}
 	}
-	x := begin(w, cleanRequest(r, g.cfg.TrustedProxies), g.cfg.RetrievalTimeout)
+	x := begin(v.w, cleanRequest(r, g.cfg.TrustedProxies), g.cfg.RetrievalTimeout)
 	defer x.end()
-	select {
-	case g.slots <- struct{}{}:
-		defer func() { <-g.slots }()
-	default:
-		w.Header().Set("Retry-After", "1")
-		g.fail(x, Failure{Status: http.StatusServiceUnavailable, Kind: KindBusy, Step: StepRequest, Message: "too many requests at once"})
+	v.out = x.w
+	if refused == nil {
+		refused = v.sit(x)
+	}
+	if refused != nil {
+		g.fail(x, *refused)
 		return
 	}
 	h, err := parseHost(x.r.Host)
@@ -157,6 +161,12 @@ func (g *gateway) serveContent(x *transaction, o origin, cors bool) {
 		x.w.WriteHeader(http.StatusNoContent)
 		return
 	}
+	traceOf(x.ctx).set(func(t *trace) { t.whole = asksWhole(x.r) })
+	if err := checkPath(x.ctx, g.cfg.Denied, o.prefix+x.r.URL.Path); err != nil {
+		traceOf(x.ctx).fail(x.ctx, stepFailure{step: StepRequest, err: err})
+		g.fail(x, failureOf(x.ctx, http.StatusGone, ""))
+		return
+	}
 	x.w.keep = &keeping{origin: o, kind: kindOf(o, cors), host: x.spelled, path: x.r.URL.Path, generation: g.ready.upToDate()}
 	sent, status, text := g.content.serve(x.w, x.r, o)
 	if !sent {
@@ -213,15 +223,7 @@ func cleanRequest(r *http.Request, trusted []netip.Prefix) *http.Request {
 
 func fromProxy(remote string, trusted []netip.Prefix) bool {
 	a, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return false
-	}
-	for _, p := range trusted {
-		if p.Contains(a.Addr().Unmap()) {
-			return true
-		}
-	}
-	return false
+	return err == nil && isTrusted(a.Addr().Unmap().WithZone(""), trusted)
 }
 
 // schemeOf is how the client reached us; cleanRequest has seen to the header.
@@ -313,6 +315,9 @@ func (x *transaction) answerError(holders func(context.Context, naming.Name) []s
 	logPanic(x.ctx, log)
 	if x.ctx.Err() != nil && !timedOut(x.ctx) {
 		panic(http.ErrAbortHandler) // the client has left
+	}
+	if f.Kind == KindBusy && x.w.Header().Get("Retry-After") == "" {
+		x.w.Header().Set("Retry-After", "1")
 	}
 	if hasBody(x.r) {
 		x.w.Header().Set("Connection", "close") // the body is not waited for

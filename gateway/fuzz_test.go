@@ -11,7 +11,7 @@ import (
 )
 
 func FuzzParseHost(f *testing.F) {
-	for _, s := range []string{"localhost", "blog.localhost:8080", "[::1]:80", "127.0.0.1", "a@b", "x:y", "127.1", "0x7f.0.0.1", "[fe80::1%25eth0]", "a..b", "-a", "a.", "K51.IPNS.localhost", "1.2.3.4.5", "[::ffff:127.0.0.1]"} {
+	for _, s := range []string{"localhost", "blog.localhost:8080", "[::1]:80", "127.0.0.1", "a@b", "x:y", "127.1", "0x7f.0.0.1", "[fe80::1%25eth0]", "a..b", "-a", "a.", "K51.IPNS.localhost", "1.2.3.4.5", "[::ffff:127.0.0.1]", "blog.localhost\r\nX: y", "blog.localhost\x00", "blog.localhost:+80", "blog.localhost:080", "blog。localhost", "xn--a.localhost", "a_b.localhost", "[::1]:80:80", "[::1]x", strings.Repeat("a", 64) + ".localhost", strings.Repeat("a.", 130) + "b"} {
 		f.Add(s)
 	}
 	hosts, err := checkHosts(map[string]HostConfig{"gw.example": {Subdomains: true}})

@@ -25,12 +25,14 @@ import (
 
 	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/naming/deny"
 )
 
 // Defaults of Config.
 const (
 	DefaultRetrievalTimeout = 30 * time.Second
 	DefaultMaxConcurrent    = 4096
+	DefaultMaxRetrievals    = 1024
 	DefaultReadyBytes       = 64 << 20
 )
 
@@ -134,7 +136,8 @@ type HostConfig struct {
 type Config struct {
 	// Blocks finds blocks, here or on the network.
 	Blocks blockstore.Getter
-	// Local finds blocks without asking anybody: what "only-if-cached" means. Nil: Blocks.
+	// Local finds blocks without asking anybody: what "only-if-cached" means. It is asked
+	// before Blocks. Nil: Blocks asks nobody.
 	Local blockstore.Getter
 	// Names resolves /ipns/ paths. Nil: they are answered with 501.
 	Names Names
@@ -157,10 +160,25 @@ type Config struct {
 	// ReadyBytes bounds what is kept in memory so that it can be served again at
 	// once: finished answers, blocks of large files, decoded folders. 0: DefaultReadyBytes; negative: nothing is kept.
 	ReadyBytes int64
-	// MaxConcurrent bounds the requests that are worked on at once. 0: DefaultMaxConcurrent.
+	// MaxConcurrent bounds the requests that are worked on at once. Those beyond wait for a
+	// moment, then get 503. 0: DefaultMaxConcurrent.
 	MaxConcurrent int
+	// MaxRetrievals bounds the requests that wait for others (peers, name servers) at once;
+	// they don't count as worked on. Those beyond wait too, client by client in turn. 0: DefaultMaxRetrievals.
+	MaxRetrievals int
+	// RetrievalBlocks and RetrievalBytes bound what is fetched from others for one request.
+	// 0: DefaultRetrievalBlocks, DefaultRetrievalBytes.
+	RetrievalBlocks int
+	RetrievalBytes  int64
+	// Clients bounds what one client takes.
+	Clients ClientLimits
+	// Denied is what isn't served, whoever has it: 410, or 451 where a rule says so. Nil: nothing.
+	Denied *deny.Lists
+	// AccessLog is off unless it says where to write.
+	AccessLog AccessLog
 	// TrustedProxies may say with X-Forwarded-Host and X-Forwarded-Proto what
-	// the client asked for. From everybody else such headers are dropped.
+	// the client asked for, and with X-Forwarded-For who it is. From everybody
+	// else such headers are dropped.
 	TrustedProxies []netip.Prefix
 	// Metrics is where metrics are registered. Nil: a registry that nobody sees.
 	Metrics prometheus.Registerer
@@ -176,7 +194,7 @@ type gateway struct {
 	hosts   map[string]HostConfig
 	content *content
 	titles  titles
-	slots   chan struct{}
+	guard   *guard
 	ready   *ready
 	errors  *prometheus.CounterVec
 	log     *slog.Logger
@@ -188,7 +206,7 @@ func New(cfg Config) (http.Handler, error) {
 	if cfg.Blocks == nil {
 		return nil, errors.New("gateway: no blocks to serve from")
 	}
-	cfg = cfg.withDefaults()
+	cfg = cfg.withDefaults().inTurn()
 	hosts, err := checkHosts(cfg.Hosts)
 	if err != nil {
 		return nil, err
@@ -198,6 +216,10 @@ func New(cfg Config) (http.Handler, error) {
 		Help: "Error answers by kind and by the step that failed.",
 	}, []string{"kind", "step"})
 	if err := cfg.Metrics.Register(errorCount); err != nil {
+		return nil, err
+	}
+	door, err := newGuard(cfg)
+	if err != nil {
 		return nil, err
 	}
 	served := prometheus.NewCounter(prometheus.CounterOpts{
@@ -215,8 +237,8 @@ func New(cfg Config) (http.Handler, error) {
 		cfg:     cfg,
 		hosts:   hosts,
 		content: c,
-		slots:   make(chan struct{}, cfg.MaxConcurrent),
-		ready:   newReady(cfg.ReadyBytes/shareOfAnswers, cfg.Names, cfg.TrustedProxies, func() uint64 { return 0 }, served),
+		guard:   door,
+		ready:   newReady(cfg.ReadyBytes/shareOfAnswers, cfg.Names, cfg.TrustedProxies, cfg.Denied.Generation, served),
 		errors:  errorCount,
 		log:     cfg.Log,
 	}
@@ -225,9 +247,6 @@ func New(cfg Config) (http.Handler, error) {
 }
 
 func (cfg Config) withDefaults() Config {
-	if cfg.Local == nil {
-		cfg.Local = cfg.Blocks
-	}
 	if cfg.RetrievalTimeout <= 0 {
 		cfg.RetrievalTimeout = DefaultRetrievalTimeout
 	}
@@ -236,6 +255,15 @@ func (cfg Config) withDefaults() Config {
 	}
 	if cfg.ReadyBytes == 0 {
 		cfg.ReadyBytes = DefaultReadyBytes
+	}
+	if cfg.MaxRetrievals <= 0 {
+		cfg.MaxRetrievals = DefaultMaxRetrievals
+	}
+	if cfg.RetrievalBlocks <= 0 {
+		cfg.RetrievalBlocks = DefaultRetrievalBlocks
+	}
+	if cfg.RetrievalBytes <= 0 {
+		cfg.RetrievalBytes = DefaultRetrievalBytes
 	}
 	if cfg.Metrics == nil {
 		cfg.Metrics = prometheus.NewRegistry()

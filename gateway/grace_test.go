@@ -182,7 +182,7 @@ func (g *gone) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
 func TestAnOldReleaseThatNobodyHasAnyMoreIsLookedForOnce(t *testing.T) {
 	for _, slow := range []bool{false, true} {
 		g := &gone{slow: slow}
-		w, p, site := changed(t, newSite, func(c *Config) { g.Getter, c.Blocks, c.Local = c.Blocks, g, c.Blocks })
+		w, p, site := changed(t, newSite, func(c *Config) { g.Getter, c.Blocks = c.Blocks, g })
 		g.mu.Lock()
 		g.root = p.root
 		g.mu.Unlock()

@@ -102,26 +102,26 @@ func (rd *ready) changes() uint64 {
 	return rd.names.Changes()
 }
 
-// serve answers r if its answer is ready, and reports whether it did.
-func (rd *ready) serve(w http.ResponseWriter, r *http.Request) bool {
+// serve answers r if its answer is ready; it says with what status, 0 where it
+// didn't, and how many bytes of the body were sent.
+func (rd *ready) serve(w http.ResponseWriter, r *http.Request) (status int, sent int64) {
 	if !plain(r) || hasBody(r) || strings.Contains(r.Header.Get("Range"), ",") || len(r.Header["Range"]) > 1 {
-		return false
+		return 0, 0
 	}
 	now, generation := time.Now(), rd.upToDate()
 	host, path := spelledHost(r, rd.trusted), spelledPath(r)
 	b := rd.bound(host, path, now)
 	if b == nil {
-		return false
+		return 0, 0
 	}
 	a := rd.find(b, path, r.Header["Accept-Encoding"])
 	if a == nil || a.generation != generation || !a.until.IsZero() && now.After(a.until) {
-		return false
+		return 0, 0
 	}
-	if a.send(w, r, b, now) {
+	if status, sent = a.send(w, r, b, now); status != 0 {
 		rd.hits.Inc()
-		return true
 	}
-	return false
+	return status, sent
 }
 
 // bound is what the host, or the beginning of the path, stands for.
@@ -192,27 +192,28 @@ func (rd *ready) keep(k *keeping, t *trace, encodings []string) {
 	rd.answers.Set(key, a)
 }
 
-// send answers with a, or a part of it, or that the client has it already. It
-// reports false where something else is to be said.
-func (a *answer) send(w http.ResponseWriter, r *http.Request, b *binding, now time.Time) bool {
+// send answers with a, or a part of it, or that the client has it already. The
+// status is 0 where something else is to be said.
+func (a *answer) send(w http.ResponseWriter, r *http.Request, b *binding, now time.Time) (status int, sent int64) {
 	_ = http.NewResponseController(w).SetWriteDeadline(now.Add(readyStall))
 	if notModified(r.Header, a.etag, a.modified) {
 		a.put(w.Header(), a.header304, b, now)
 		w.WriteHeader(http.StatusNotModified)
-		return true
+		return http.StatusNotModified, 0
 	}
-	part, status := span{0, a.size}, http.StatusOK
+	part := span{0, a.size}
+	status = http.StatusOK
 	if a.ranges && r.Header["Range"] != nil {
 		p, partial, err := spanOf(r.Header, a.etag, a.modified, a.size)
 		if err != nil {
-			return false
+			return 0, 0
 		}
 		if part = p; partial {
 			status = http.StatusPartialContent
 		}
 	}
 	if a.headOnly && r.Method != http.MethodHead {
-		return false
+		return 0, 0
 	}
 	h := w.Header()
 	a.put(h, a.header, b, now)
@@ -224,10 +225,20 @@ func (a *answer) send(w http.ResponseWriter, r *http.Request, b *binding, now ti
 	}
 	h["Content-Length"] = []string{strconv.FormatInt(part.length(), 10)}
 	w.WriteHeader(status)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(a.body[part.from:part.to]) // a client that has left gets no more
+	if r.Method == http.MethodHead {
+		return status, 0
 	}
-	return true
+	for body := a.body[part.from:part.to]; len(body) > 0; {
+		n, err := w.Write(body[:min(len(body), maxHanded)])
+		sent += int64(n)
+		if err != nil {
+			break // the client has left
+		}
+		if body = body[n:]; len(body) > 0 {
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(readyStall))
+		}
+	}
+	return status, sent
 }
 
 func (a *answer) put(h http.Header, fields []field, b *binding, now time.Time) {

@@ -11,7 +11,7 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// writeStall is how long a client may take to accept what one Write hands over.
+// writeStall is how long a client may take to accept what is handed over at once.
 const writeStall = 30 * time.Second
 
 // pacedWriter bounds a response in time: until the first byte, and between
@@ -31,6 +31,7 @@ type pacedWriter struct {
 	written  int64
 	broken   bool     // the response went wrong after its header
 	keep     *keeping // what is noted of it; may be nil
+	seat     *seat
 }
 
 // pace starts the clock. The returned context ends with errTimeout when time is
@@ -80,12 +81,29 @@ func (p *pacedWriter) Write(b []byte) (int, error) {
 		p.WriteHeader(http.StatusOK)
 	}
 	p.timer.Stop()
+	defer p.timer.Reset(p.timeout)
+	sent := 0
+	for {
+		n, err := p.hand(b[sent:min(len(b), sent+maxHanded)])
+		if sent += n; err != nil || sent == len(b) {
+			return sent, err
+		}
+	}
+}
+
+// maxHanded is how much is handed to the connection at once, in bytes: what a
+// reader may take writeStall for.
+const maxHanded = 64 << 10
+
+func (p *pacedWriter) hand(b []byte) (int, error) {
 	p.extend(p.stall)
 	n, err := p.ResponseWriter.Write(b)
 	p.written += int64(n)
 	p.keep.add(b[:n])
 	p.broken = p.broken || err != nil
-	p.timer.Reset(p.timeout)
+	if p.written > streamAfter {
+		p.seat.stream()
+	}
 	return n, err
 }
 

@@ -85,7 +85,7 @@ func questions(root, lone cid.Cid, name string) (out []question) {
 	}
 	headers := []map[string]string{
 		nil,
-		{"Range": "bytes=0-0"}, {"Range": "bytes=2-"}, {"Range": "bytes=-3"}, {"Range": "bytes=-0"}, {"Range": "bytes=-99999999"}, {"Range": "bytes=99999999-"}, {"Range": "bytes=0-1,3-4"}, {"Range": "x"},
+		{"Range": "bytes=0-0"}, {"Range": "bytes=2-"}, {"Range": "bytes=-3"}, {"Range": "bytes=-0"}, {"Range": "bytes=-99999999"}, {"Range": "bytes=99999999-"}, {"Range": "x"},
 		{"Range": "bytes=0-3", "If-Range": `"x"`}, {"If-None-Match": "*"}, {"If-None-Match": `"x", W/"y"`}, {"If-Match": `"x"`},
 		{"If-Modified-Since": "Mon, 02 Jan 2006 15:04:05 GMT"}, {"Accept": "application/json"}, {"Accept": "text/html,*/*;q=0.8"}, {"Accept": "application/vnd.ipld.raw"},
 		{"Cache-Control": "only-if-cached"}, {"Cache-Control": "no-cache"}, {"Service-Worker": "script"}, {"Accept-Encoding": "gzip, br"},

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -21,6 +22,12 @@ const (
 // for up to three seconds and cuts the rest. It closes ln. A nil log discards.
 // The error is nil when ctx ended it.
 func Serve(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logger) error {
+	return ServeTLS(ctx, ln, nil, h, log)
+}
+
+// ServeTLS is Serve with certificates, and with HTTP/2 where secure.NextProtos
+// has "h2". A nil secure is plain HTTP/1.1.
+func ServeTLS(ctx context.Context, ln net.Listener, secure *tls.Config, h http.Handler, log *slog.Logger) error {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -32,7 +39,14 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logge
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- srv.Serve(ln) }()
+	go func() {
+		if secure == nil {
+			ended <- srv.Serve(ln)
+			return
+		}
+		srv.TLSConfig = secure
+		ended <- srv.ServeTLS(ln, "", "")
+	}()
 	select {
 	case err := <-ended:
 		return err

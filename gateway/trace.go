@@ -29,6 +29,7 @@ const (
 // causes into status codes; the trace keeps them. Safe for concurrent use.
 type trace struct {
 	started time.Time
+	seat    *seat // of the request; nil: nobody limits it
 
 	mu      sync.Mutex
 	alias   string
@@ -41,6 +42,8 @@ type trace struct {
 	until   time.Time // for how long root is what the name leads to; zero: for ever
 	fresh   time.Time // for how long clients may keep that; zero: for ever
 	changes uint64    // of the names, before they were asked
+	whole   bool      // the answer holds all that is below the path
+	allowed cid.Cid   // root of a path that a rule of the denylist allows
 	reading bool      // the path is resolved, its content is being read
 	failed  *stepFailure
 
@@ -101,7 +104,8 @@ func (t *trace) snapshot() *trace {
 	defer t.mu.Unlock()
 	return &trace{
 		started: t.started, alias: t.alias, domain: t.domain, name: t.name, record: t.record,
-		root: t.root, base: t.base, below: t.below, path: t.path, until: t.until, fresh: t.fresh, changes: t.changes, reading: t.reading, failed: t.failed,
+		root: t.root, base: t.base, below: t.below, whole: t.whole, allowed: t.allowed, path: t.path,
+		until: t.until, fresh: t.fresh, changes: t.changes, reading: t.reading, failed: t.failed,
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/naming/deny"
 	"github.com/holdfast-sites/holdfast/naming/namingtest"
 	"github.com/holdfast-sites/holdfast/replicate"
 )
@@ -19,11 +20,18 @@ import (
 // admitting has a host take what cfg says.
 func admitting(t *testing.T, cfg replicate.AdmissionConfig) func(*replicate.ServiceConfig) {
 	t.Helper()
-	a, err := replicate.OpenAdmission(cfg)
+	a := replicate.NewAdmission(cfg)
+	return func(c *replicate.ServiceConfig) { c.Admission = a }
+}
+
+// lists are the one in a file.
+func lists(t *testing.T, file string) *deny.Lists {
+	t.Helper()
+	l, err := deny.Open(deny.Config{Files: []string{file}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(c *replicate.ServiceConfig) { c.Admission = a }
+	return l
 }
 
 func writeList(t *testing.T, path string, lines ...string) {
@@ -60,7 +68,7 @@ func TestWhatIsDeniedIsRefusedAtOnceAndAtASwitch(t *testing.T) {
 	h := newPinHost(t)
 	v1, v2 := h.folder(map[string]string{"a": "1"}), h.folder(map[string]string{"a": "2"})
 	writeList(t, list, "# not here", bad.String(), "/ipfs/"+v2.String()+" # this neither", "/ipns/"+banned.Name().String())
-	h.build(admitting(t, replicate.AdmissionConfig{Denylist: list}))
+	h.build(admitting(t, replicate.AdmissionConfig{Denied: lists(t, list)}))
 	h.serve()
 	for what, p := range map[string]replicate.Pin{
 		"a CID": {CID: bad}, "the same as another version": {CID: cid.NewCidV1(cid.Raw, bad.Hash())}, "a name": namePin(banned, v1),
@@ -92,7 +100,7 @@ func TestAPinThatComesToBeDeniedIsLetGoOf(t *testing.T) {
 		list := filepath.Join(t.TempDir(), "deny")
 		writeList(t, list)
 		collected := 0
-		h := newPinHost(t, admitting(t, replicate.AdmissionConfig{Denylist: list}), func(c *replicate.ServiceConfig) { c.OnTakenBack = func() { collected++ } })
+		h := newPinHost(t, admitting(t, replicate.AdmissionConfig{Denied: lists(t, list)}), func(c *replicate.ServiceConfig) { c.OnTakenBack = func() { collected++ } })
 		h.serve()
 		site := namingtest.Signer(t, "site")
 		good, bad, named := h.site("good", 2, 100), h.site("bad", 2, 100), h.site("named", 2, 100)
@@ -125,17 +133,6 @@ func TestAPinThatComesToBeDeniedIsLetGoOf(t *testing.T) {
 	})
 }
 
-func TestADenylistThatIsMissingOrWrongKeepsTheHostFromStarting(t *testing.T) {
-	dir := t.TempDir()
-	if _, err := replicate.OpenAdmission(replicate.AdmissionConfig{Denylist: filepath.Join(dir, "none")}); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("missing: %v", err)
-	}
-	writeList(t, filepath.Join(dir, "wrong"), namingtest.CID("x").String(), "", "nonsense")
-	if _, err := replicate.OpenAdmission(replicate.AdmissionConfig{Denylist: filepath.Join(dir, "wrong")}); err == nil || !strings.Contains(err.Error(), "line 3") {
-		t.Errorf("wrong: %v", err)
-	}
-}
-
 func TestAHostThatIsBeingEmptiedTakesNoNewPins(t *testing.T) {
 	h := newPinHost(t)
 	h.serve()
@@ -157,25 +154,4 @@ func TestAHostThatIsBeingEmptiedTakesNoNewPins(t *testing.T) {
 	if _, err := h.service.Replace(t.Context(), h.tenant, old, namePin(namingtest.Signer(t, "new"), root)); !errors.Is(err, replicate.ErrDraining) {
 		t.Errorf("a new site in the place of an old one: %v", err)
 	}
-}
-
-func FuzzParseDenylist(f *testing.F) {
-	c, n := namingtest.CID("x").String(), namingtest.Signer(f, "n").Name().String()
-	for _, s := range []string{"", "# only words\n\n", c, n, "/ipfs/" + c + "\n/ipns/" + n, " " + c + " # why\r\n", c + n, "/ipfs/", "/ipns/\n", "x"} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		cids, names, err := replicate.ParseDenylist(strings.NewReader(string(b)))
-		if err != nil {
-			return
-		}
-		if lines := strings.Count(string(b), "\n") + 1; len(cids)+len(names) > lines {
-			t.Fatalf("%d entries in %d lines", len(cids)+len(names), lines)
-		}
-		for _, c := range cids {
-			if !c.Defined() {
-				t.Fatal("a CID that is none")
-			}
-		}
-	})
 }

@@ -10,22 +10,25 @@ import (
 	"github.com/holdfast-sites/holdfast/naming"
 )
 
-const denylistEvery = time.Minute // how often it is looked at
+const denylistEvery = time.Minute // how often the lists are looked at
 
 // watchDenylist lets go of pins that come to be denied.
 func (s *Service) watchDenylist(ctx context.Context) {
-	if s.cfg.Admission == nil || s.cfg.Admission.cfg.Denylist == "" {
+	if s.cfg.Admission == nil || s.cfg.Admission.cfg.Denied == nil {
 		return
 	}
-	due := true // it may have changed while nobody looked
+	lists := s.cfg.Admission.cfg.Denied
+	due := true // they may have changed while nobody looked
+	seen := lists.Generation()
 	t := time.NewTicker(denylistEvery)
 	defer t.Stop()
 	for {
-		changed, err := s.cfg.Admission.Reload()
-		if err != nil {
-			s.log.Error("the denylist is as it was", "err", err)
+		if _, err := lists.Reload(); err != nil {
+			s.log.Error("what is denied is as it was", "err", err)
 		}
-		if due = due || changed; due {
+		now := lists.Generation() // others may have had them read again
+		due, seen = due || now != seen, now
+		if due {
 			done, err := s.dropDenied(ctx)
 			if err != nil && ctx.Err() == nil {
 				s.log.Error("denied pins", "err", err)

@@ -83,7 +83,7 @@ func TestWhatIsDeniedIsNotKeptAsAPartOfSomethingElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		list := filepath.Join(t.TempDir(), "denied")
 		writeList(t, list)
-		h := newPinHost(t, admitting(t, replicate.AdmissionConfig{Denylist: list}))
+		h := newPinHost(t, admitting(t, replicate.AdmissionConfig{Denied: lists(t, list)}))
 		h.serve()
 		part := h.block(cid.Raw, strings.Repeat("page 1 ", 100)[:100]) // of every site below
 		before := h.add(replicate.Pin{CID: h.site("v1", 3, 100)})

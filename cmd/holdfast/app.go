@@ -55,7 +55,7 @@ func (e *env) app() *cli.App {
 		e.demoCommand(), e.upCommand(), e.publishCommand(), e.buildCommand(), e.previewCommand(), e.serveCommand(),
 		e.statusCommand(), e.sitesCommand(), e.historyCommand(), e.diffCommand(), e.rollbackCommand(), e.planCommand(), e.applyCommand(),
 		e.getCommand(), e.catCommand(), e.importCommand(), e.exportCommand(),
-		e.nameCommand(), e.followCommand(), e.domainCommand(), e.keyCommand(), e.hostCommand(), e.operatorCommand(), e.tokenCommand(),
+		e.nameCommand(), e.followCommand(), e.domainCommand(), e.keyCommand(), e.hostCommand(), e.operatorCommand(), e.denyCommand(), e.tokenCommand(),
 		e.gcCommand(), e.verifyCommand(), e.doctorCommand(),
 	}
 	onUsage := func(c *cli.Context, err error, _ bool) error {

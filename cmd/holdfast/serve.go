@@ -94,10 +94,11 @@ func (e *env) ready(i node.Info) {
 		_ = json.NewEncoder(e.out).Encode(struct {
 			Event   string   `json:"event"`
 			Gateway string   `json:"gateway"`
+			Secure  string   `json:"gateway_tls,omitempty"`
 			Pins    string   `json:"pins"`
 			Peer    string   `json:"peer"`
 			Addrs   []string `json:"addrs"`
-		}{"ready", i.Gateway, i.Pins, i.Peer, i.Addrs})
+		}{"ready", i.Gateway, i.Secure, i.Pins, i.Peer, i.Addrs})
 		return
 	}
 	if e.quiet {
@@ -105,6 +106,9 @@ func (e *env) ready(i node.Info) {
 	}
 	if i.Gateway != "" {
 		e.say(e.err, "gateway  %s/\n", i.Gateway)
+	}
+	if i.Secure != "" {
+		e.say(e.err, "gateway  %s/\n", i.Secure)
 	}
 	if i.Pins != "" {
 		e.say(e.err, "pins     %s\n", i.Pins)

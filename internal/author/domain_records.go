@@ -212,7 +212,7 @@ func (d *DomainReport) adviseTLS(unsure bool) {
 		at = strings.Join(d.Gateways, " or ")
 	}
 	d.TLS = []string{
-		fmt.Sprintf("whoever ends TLS at %s needs a certificate for %s (the gateway itself speaks plain HTTP), and its gateway must ask DNS (gateway.dns = true)", at, d.Domain),
+		fmt.Sprintf("whoever ends TLS at %s needs a certificate for %s (a gateway of ours with gateway.tls gets it by itself), and its gateway must ask DNS (gateway.dns = true)", at, d.Domain),
 		fmt.Sprintf("to get one: HTTP-01 needs port 80 of where %s leads reachable from everywhere; DNS-01 needs a TXT record at _acme-challenge.%s, and no port", d.Domain, d.Domain),
 	}
 	switch issuers := issuersOf(d.CAA); {

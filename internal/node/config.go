@@ -69,8 +69,15 @@ type GatewayConfig struct {
 	Listen           string                 `toml:"listen"` // "127.0.0.1:8080"; empty: no gateway
 	URL              string                 `toml:"url"`    // how readers elsewhere reach it, e.g. "https://sites.example"
 	RetrievalTimeout Duration               `toml:"retrieval_timeout"`
-	ReadyBytes       int64                  `toml:"ready_bytes"` // kept in memory to be served again at once; 0: 64 MiB, negative: nothing
-	TrustedProxies   []string               `toml:"trusted_proxies"`
+	ReadyBytes       int64                  `toml:"ready_bytes"`      // kept in memory to be served again at once; 0: 64 MiB, negative: nothing
+	RetrievalBlocks  int                    `toml:"retrieval_blocks"` // fetched from peers for one request; default 65536
+	RetrievalBytes   int64                  `toml:"retrieval_bytes"`  // likewise; default 16 GiB
+	MaxConcurrent    int                    `toml:"max_concurrent"`   // requests that are worked on at once; default 4096
+	MaxRetrievals    int                    `toml:"max_retrievals"`   // requests that wait for peers at once; default 1024
+	TrustedProxies   []string               `toml:"trusted_proxies"`  // whose X-Forwarded-For, -Host and -Proto count
+	Limits           GatewayLimits          `toml:"limits"`
+	TLS              GatewayTLS             `toml:"tls"`
+	AccessLog        GatewayAccessLog       `toml:"access_log"`
 	Hosts            map[string]GatewayHost `toml:"hosts"`
 	DNSLink          map[string]string      `toml:"dnslink"` // domain → "/ipns/…"; no DNS is asked
 	DNS              bool                   `toml:"dns"`     // ask DNS for DNSLink records of whatever domain readers name; without [dns]: the system's resolver
@@ -103,7 +110,7 @@ type PinsConfig struct {
 type AdmissionConfig struct {
 	Allow        []string `toml:"allow"`          // names; empty: any, and pins without one
 	MaxSiteBytes int64    `toml:"max_site_bytes"` // unique bytes under one root; 0: no limit
-	Denylist     string   `toml:"denylist"`       // a file of CIDs and names, one a line; read again when it changes
+	Denylist     string   `toml:"denylist"`       // one more denylist than those of the home's folder denylists; read again when it changes
 }
 
 // PublishConfig is the [publish] table: defaults of the flags of the same names.

@@ -29,6 +29,7 @@ import (
 	"github.com/holdfast-sites/holdfast/internal/state"
 	"github.com/holdfast-sites/holdfast/internal/upkeep"
 	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/naming/deny"
 	"github.com/holdfast-sites/holdfast/replicate"
 )
 
@@ -63,7 +64,8 @@ type Node struct {
 	keeper    *replicate.Keeper       // nil unless a host
 	service   *replicate.Service      // nil where nothing can be kept: offline, and in commands on a home that is no host's
 	serves    bool                    // Serve runs, or has run
-	admission *replicate.Admission    // nil below Connected
+	denied    *deny.Lists             // nil below Connected
+	admission *replicate.Admission    // nil below Connected, and offline
 	traffic   *replicate.TrafficMeter // nil where nothing is counted: offline
 	friends   *friends
 	relay     *naming.Relay
@@ -78,11 +80,13 @@ type Node struct {
 	rewatch   pacer
 	holders   rosterCache
 	earlier   *earlier // nil without a gateway
+	accessLog *logFile // nil: none is written
 
 	fresh chan replicate.PinRow // pinned a moment ago, to be provided
 	named []peer.AddrInfo       // the peers of the config
 
-	gatewayLn, pinsLn, controlLn net.Listener
+	gatewayLn, secureLn, pinsLn, controlLn net.Listener
+	certs                                  *certs // nil without TLS
 }
 
 // Open opens the home as far as scope says; command is what another process
@@ -125,6 +129,11 @@ func Open(ctx context.Context, cfg Config, scope Scope, command string) (_ *Node
 	}
 	if scope >= Blocks {
 		if err := n.openStore(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if scope >= Connected {
+		if err := n.openDenied(); err != nil {
 			return nil, err
 		}
 	}
@@ -251,7 +260,16 @@ func (n *Node) listen(ctx context.Context) (err error) {
 	if n.gatewayLn, err = open(n.cfg.Gateway.Listen, "--gateway"); err != nil {
 		return err
 	}
-	n.pinsLn, err = open(n.cfg.Pins.Listen, "--pins")
+	if n.pinsLn, err = open(n.cfg.Pins.Listen, "--pins"); err != nil {
+		return err
+	}
+	if err := n.cfg.Gateway.TLS.check(); err != nil || n.cfg.Gateway.TLS.Listen == "" {
+		return err
+	}
+	if n.secureLn, err = open(n.cfg.Gateway.TLS.Listen, "gateway.tls.listen ="); err != nil {
+		return err
+	}
+	n.certs, err = openCerts(n.cfg.Gateway.TLS, n.cfg.Home, n.gatewayLn, n.secureLn, n.keepsDomain, n.log)
 	return err
 }
 
@@ -278,6 +296,7 @@ type Info struct {
 	Addrs   []string `json:"addrs"`
 	Listen  []string `json:"listen"` // differs from addrs where others are told other addresses
 	Gateway string   `json:"gateway"`
+	Secure  string   `json:"gateway_tls,omitempty"`
 	Pins    string   `json:"pins"`
 	Network string   `json:"network"`
 }
@@ -293,6 +312,9 @@ func (n *Node) Info() Info {
 	}
 	if n.gatewayLn != nil {
 		out.Gateway = reachable(n.gatewayLn.Addr())
+	}
+	if n.secureLn != nil {
+		out.Secure = "https" + strings.TrimPrefix(reachable(n.secureLn.Addr()), "http")
 	}
 	if n.pinsLn != nil {
 		out.Pins = reachable(n.pinsLn.Addr())
@@ -316,12 +338,18 @@ func reachable(a net.Addr) string {
 // Close lets go of everything that Open opened. Serve must have returned.
 func (n *Node) Close() error {
 	var errs []error
-	for _, ln := range []net.Listener{n.gatewayLn, n.pinsLn, n.controlLn} {
+	for _, ln := range []net.Listener{n.gatewayLn, n.secureLn, n.pinsLn, n.controlLn} {
 		if ln != nil {
 			if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 				errs = append(errs, err)
 			}
 		}
+	}
+	if n.certs != nil {
+		n.certs.close()
+	}
+	if n.accessLog != nil {
+		errs = append(errs, n.accessLog.Close())
 	}
 	if n.resolver != nil {
 		n.resolver.Close()

@@ -31,9 +31,9 @@ func (n *Node) freeDisk() int64 {
 	return free
 }
 
-// openAdmission reads the [admission] table and the denylist that it names.
+// openAdmission reads the [admission] table.
 func (n *Node) openAdmission() (err error) {
-	cfg := replicate.AdmissionConfig{MaxSiteBytes: n.cfg.Admission.MaxSiteBytes, Denylist: n.cfg.Admission.Denylist}
+	cfg := replicate.AdmissionConfig{MaxSiteBytes: n.cfg.Admission.MaxSiteBytes, Denied: n.denied}
 	for _, text := range n.cfg.Admission.Allow {
 		name, err := naming.ParseName(text)
 		if err != nil {
@@ -41,8 +41,8 @@ func (n *Node) openAdmission() (err error) {
 		}
 		cfg.Allow = append(cfg.Allow, name)
 	}
-	n.admission, err = replicate.OpenAdmission(cfg)
-	return err
+	n.admission = replicate.NewAdmission(cfg)
+	return nil
 }
 
 // metaDraining is since when the host wants to be empty, RFC 3339; empty or missing: it doesn't.

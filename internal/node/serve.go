@@ -3,8 +3,9 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
-	"net/netip"
+	"net/http/pprof"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -36,7 +37,7 @@ func (n *Node) Serve(ctx context.Context, ready func(Info)) error {
 		return err
 	}
 	var reader http.Handler
-	if n.gatewayLn != nil {
+	if n.gatewayLn != nil || n.secureLn != nil {
 		if reader, err = n.gatewayHandler(routing); err != nil {
 			return err
 		}
@@ -48,9 +49,19 @@ func (n *Node) Serve(ctx context.Context, ready func(Info)) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return local.Serve(ctx, n.controlLn) })
 	g.Go(func() error { return n.care.Serve(ctx) })
+	g.Go(func() error { return n.watchDenied(ctx) })
 	if n.gatewayLn != nil {
 		h := counted(reader, n.traffic)
+		if n.certs != nil {
+			port, _ := portOf(n.secureLn)
+			h = n.certs.plain(h, port)
+		}
 		g.Go(func() error { return gateway.Serve(ctx, n.gatewayLn, h, n.log) })
+	}
+	if n.certs != nil {
+		h := counted(reader, n.traffic)
+		g.Go(func() error { return gateway.ServeTLS(ctx, n.secureLn, n.certs.tlsConfig(), h, n.log) })
+		g.Go(func() error { return n.certs.manage(ctx) })
 	}
 	if n.service != nil {
 		g.Go(func() error { return n.service.Serve(ctx) })
@@ -129,7 +140,7 @@ func (n *Node) mount() (http.Handler, error) {
 	})
 	mux := http.NewServeMux()
 	// Only what is here: a node is nobody's proxy.
-	mux.Handle("/ipfs/", n.forPeers(replicate.IfKept(n.store, gateway.NewTrustless(n.care.Mending(), n.log), n.log)))
+	mux.Handle("/ipfs/", n.forPeers(replicate.IfKept(n.store, gateway.NewTrustless(served{n.care.Mending(), n.denied}, n.log), n.log)))
 	mux.Handle("/routing/v1/", routing)
 	if n.cfg.Host {
 		services := n.hostServices(routing)
@@ -214,23 +225,26 @@ func (n *Node) trustHosts(ctx context.Context) {
 // gatewayHandler is what the gateway's port serves.
 func (n *Node) gatewayHandler(routing http.Handler) (http.Handler, error) {
 	cfg := gateway.Config{
-		Blocks: n.store, Local: n.store, Names: follower{n}, Sites: siteInfo{n}, Routing: routing,
+		Blocks: n.store, Denied: n.denied, Names: follower{n}, Sites: siteInfo{n}, Routing: routing,
 		RetrievalTimeout: time.Duration(n.cfg.Gateway.RetrievalTimeout), ReadyBytes: n.cfg.Gateway.ReadyBytes, Metrics: n.metrics, Log: n.log,
 	}
 	if n.p2p != nil {
-		cfg.Blocks = n.p2p.Blocks()
+		cfg.Blocks, cfg.Local = n.p2p.Blocks(), n.p2p.Here()
 	}
 	n.earlier = &earlier{blocks: cfg.Blocks, now: time.Now}
 	cfg.Earlier = n.earlier
 	if links := n.domains.forReaders(); links != nil {
 		cfg.DNSLinks = links
 	}
-	for _, s := range n.cfg.Gateway.TrustedProxies {
-		p, err := netip.ParsePrefix(s)
-		if err != nil {
-			return nil, err
+	if err := n.cfg.Gateway.guard(&cfg); err != nil {
+		return nil, err
+	}
+	if file := n.cfg.Gateway.AccessLog.File; file != "" {
+		var err error
+		if n.accessLog, err = openLogFile(file); err != nil {
+			return nil, fmt.Errorf("gateway.access_log.file: %w", err)
 		}
-		cfg.TrustedProxies = append(cfg.TrustedProxies, p)
+		cfg.AccessLog.Out = n.accessLog
 	}
 	for name, h := range n.cfg.Gateway.Hosts {
 		if cfg.Hosts == nil {
@@ -255,6 +269,10 @@ func (n *Node) listenControl() (*control.Server, error) {
 	}
 	srv := control.NewServer(n.Methods(), func() any { return n.Info() }, n.log)
 	srv.Handle("GET /v1/metrics", promhttp.HandlerFor(n.metrics, promhttp.HandlerOpts{}))
+	srv.Handle("GET /debug/pprof/", http.HandlerFunc(pprof.Index))
+	for name, h := range map[string]http.HandlerFunc{"cmdline": pprof.Cmdline, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace} {
+		srv.Handle("GET /debug/pprof/"+name, h)
+	}
 	return srv, nil
 }
 

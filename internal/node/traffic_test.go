@@ -14,6 +14,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/holdfast-sites/holdfast/internal/state"
+	"github.com/holdfast-sites/holdfast/naming/deny"
 	"github.com/holdfast-sites/holdfast/naming/namingtest"
 	"github.com/holdfast-sites/holdfast/replicate"
 )
@@ -79,11 +80,11 @@ func TestWhatIsDeniedIsNotSentToPeers(t *testing.T) {
 	if err := os.WriteFile(list, []byte(bad.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	a, err := replicate.OpenAdmission(replicate.AdmissionConfig{Denylist: list})
+	denied, err := deny.Open(deny.Config{Files: []string{list}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := sender(t, 0, a, &friend)
+	n := sender(t, 0, replicate.NewAdmission(replicate.AdmissionConfig{Denied: denied}), &friend)
 	h := n.forPeers(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}))
 	for path, want := range map[string]int{
 		"/ipfs/" + bad.String(): http.StatusUnavailableForLegalReasons, "/ipfs/" + bad.String() + "/x": http.StatusUnavailableForLegalReasons,

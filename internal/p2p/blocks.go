@@ -22,6 +22,22 @@ import (
 // a root, the root's providers are looked for too.
 func (n *Node) Blocks() blockstore.Getter { return n.blocks }
 
+// Here gets blocks from the store, or from those that were fetched a moment ago.
+func (n *Node) Here() blockstore.Getter { return here{n} }
+
+type here struct{ *Node }
+
+// Get implements blockstore.Getter.
+func (h here) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
+	b, err := h.cfg.Store.Get(ctx, c)
+	if err != nil {
+		if b, ok := h.blocks.cache.get(c); ok {
+			return b, nil
+		}
+	}
+	return b, err
+}
+
 // Remote gets blocks from the network only, as Blocks does, whatever the store
 // and the cache have: for a block that is damaged here. Each is asked for anew, of
 // everybody who is connected or connects meanwhile.

@@ -1,0 +1,58 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/holdfast-sites/holdfast/naming/deny"
+)
+
+// checkPath is a *deny.Error where the operator doesn't serve a content path, or
+// where the answer would hold all that is below it and some of that is denied.
+func checkPath(ctx context.Context, denied *deny.Lists, path string) error {
+	if denied.Empty() {
+		return nil
+	}
+	allowed, err := denied.Path(path)
+	if err != nil {
+		return err
+	}
+	root, rest := splitContent(path)
+	if !root.Defined() {
+		return nil
+	}
+	t := traceOf(ctx)
+	if allowed {
+		t.set(func(t *trace) { t.allowed = root })
+	}
+	if t.snapshot().whole {
+		return denied.Below(root, rest)
+	}
+	return nil
+}
+
+// checkBlock is a *deny.Error where a block is denied, unless it is the root
+// above a path that is allowed by a rule of its own.
+func checkBlock(ctx context.Context, denied *deny.Lists, c cid.Cid) error {
+	err := denied.CID(c)
+	if err == nil {
+		return nil
+	}
+	if a := traceOf(ctx).snapshot().allowed; a.Defined() && a.Hash().String() == c.Hash().String() {
+		return nil
+	}
+	return err
+}
+
+// asksWhole tells whether an answer may hold what is below the path, too.
+func asksWhole(r *http.Request) bool {
+	accept := strings.Join(r.Header.Values("Accept"), ",")
+	q := r.URL.Query()
+	if q.Get("format") == "tar" || strings.Contains(accept, "application/x-tar") {
+		return true
+	}
+	return asksCAR(r) && (q.Get("dag-scope") == "" || q.Get("dag-scope") == "all")
+}

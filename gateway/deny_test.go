@@ -1,0 +1,97 @@
+package gateway
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/holdfast-sites/holdfast/merkle"
+	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/naming/deny"
+)
+
+// denying is a gateway with a denylist that write writes anew.
+func denying(t *testing.T, change func(*Config)) (w *world, write func(lines ...string)) {
+	dir := t.TempDir()
+	lists, err := deny.Open(deny.Config{Dir: dir})
+	must(t, err)
+	w = newWorld(t, func(c *Config) {
+		c.Denied = lists
+		if change != nil {
+			change(c)
+		}
+	})
+	return w, func(lines ...string) {
+		t.Helper()
+		must(t, os.WriteFile(filepath.Join(dir, "test.deny"), []byte(strings.Join(lines, "\n")+"\n"), 0o600))
+		_, err := lists.Reload()
+		must(t, err)
+	}
+}
+
+func TestWhatIsDeniedIsServedInNoForm(t *testing.T) {
+	w, write := denying(t, nil)
+	root := w.build(blog)
+	name := w.publish("blog", root).String()
+	style, err := merkle.Resolve(t.Context(), w.store, root, "style.css")
+	must(t, err)
+	base := "http://127.0.0.1/ipfs/" + root.String()
+	// whole is every way to get a file, or something that holds it.
+	whole := []string{
+		"http://blog.localhost/style.css", "http://" + name + ".ipns.localhost/style.css", base + "/style.css", base + "/style.css?format=raw",
+		base + "/style.css?format=car", "http://127.0.0.1/ipns/" + name + "/style.css", base + "?format=car", base + "?format=tar", "http://127.0.0.1/ipns/" + name + "?format=tar",
+	}
+	served := func(url string) bool {
+		r, err := w.try("GET", url)
+		return err == nil && r.StatusCode == 200
+	}
+	all := func(want bool, why string, urls ...string) {
+		t.Helper()
+		for _, url := range urls {
+			if served(url) != want {
+				t.Errorf("%s: %s served: %v", why, url, !want)
+			}
+		}
+	}
+	for range 2 { // also what may have been kept ready
+		all(true, "nothing is denied", whole...)
+	}
+	for _, rule := range []string{
+		"/ipfs/" + style.String(), "/ipfs/" + cid.NewCidV1(cid.DagProtobuf, style.Hash()).String(),
+		"/ipfs/" + root.String() + "/style.css", "/ipfs/" + root.String() + "/st*", "/ipfs/" + root.String() + "/*",
+	} {
+		write(rule)
+		all(false, rule, whole...)
+	}
+	write("/ipfs/" + style.String() + " gateway_status:451 reason:court-order")
+	r := w.get(base + "/style.css")
+	r.want(t, 451, "")
+	if !strings.Contains(r.body, "court-order") {
+		t.Errorf("the reason is not told: %s", r.body)
+	}
+	all(false, "by its own CID", "http://127.0.0.1/ipfs/"+style.String(), "http://127.0.0.1/ipfs/"+style.String()+"?format=raw")
+	all(true, "what isn't denied", "http://blog.localhost/", base+"/", base+"/big.bin", base+"?format=car&dag-scope=block")
+	write("/ipfs/"+root.String()+"/*", "!/ipfs/"+root.String()+"/style.css")
+	all(true, "an exception", base+"/style.css")
+	all(false, "all but an exception", base+"/big.bin", "http://blog.localhost/", base+"?format=car")
+	write("/ipns/" + name)
+	all(false, "the name with all below it", "http://blog.localhost/", "http://blog.localhost/big.bin", "http://"+name+".ipns.localhost/style.css", "http://127.0.0.1/ipns/"+name+"/style.css")
+	all(true, "the same without the name", base+"/style.css")
+	write()
+	all(true, "nothing is denied any more", whole...)
+}
+
+func TestADeniedDomainAndTheNameBehindItAreNotServed(t *testing.T) {
+	links := &naming.DNSLink{Static: map[string]string{}}
+	w, write := denying(t, func(c *Config) { c.DNSLinks = links })
+	name := w.publish("blog", w.build(blog)).String()
+	links.Static["site.example"], links.Static["other.example"] = "/ipns/"+name, "/ipns/"+name
+	write("/ipns/site.example/*")
+	w.get("http://site.example/").want(t, 410, "")
+	w.get("http://other.example/").want(t, 200, "")
+	write("/ipns/" + name)
+	w.get("http://other.example/").want(t, 410, "")
+}

@@ -1,0 +1,224 @@
+package deny
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/holdfast-sites/holdfast/naming"
+)
+
+// Extension is that of lists' files.
+const Extension = ".deny"
+
+// maxList is how large a list may be, in bytes.
+const maxList = 512 << 20
+
+// Config says where lists are. The zero value is none, ever.
+type Config struct {
+	// Dir is a folder: its *.deny files are lists, in the order of their names. It need not exist.
+	Dir string
+	// Files are lists that come before those of Dir. They have to exist.
+	Files []string
+}
+
+// Lists are what is denied now. A nil *Lists denies nothing. Safe for concurrent use.
+type Lists struct {
+	cfg        Config
+	now        atomic.Pointer[table]
+	generation atomic.Uint64
+
+	mu   sync.Mutex // one reload at a time
+	seen []version
+}
+
+// version is what tells that a file is as it was.
+type version struct {
+	path string
+	mod  time.Time
+	size int64
+}
+
+// Open reads the lists.
+func Open(cfg Config) (*Lists, error) {
+	l := &Lists{cfg: cfg}
+	l.now.Store(newTable())
+	_, err := l.Reload()
+	return l, err
+}
+
+// Reload reads all lists again where a file has changed, come or gone, and tells
+// whether one has. With an error, what was read before goes on to hold.
+func (l *Lists) Reload() (changed bool, err error) {
+	if l == nil {
+		return false, nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	files, err := l.cfg.files()
+	if err != nil {
+		return false, fmt.Errorf("denylist: %w", err)
+	}
+	if slices.Equal(files, l.seen) {
+		return false, nil
+	}
+	t := newTable()
+	for _, f := range files {
+		if err := t.read(f.path); err != nil {
+			return false, fmt.Errorf("denylist %w", err)
+		}
+	}
+	l.seen = files
+	l.now.Store(t)
+	l.generation.Add(1)
+	return true, nil
+}
+
+// files are the lists' as they are now.
+func (cfg Config) files() (out []version, err error) {
+	paths := slices.Clone(cfg.Files)
+	if cfg.Dir != "" {
+		entries, err := os.ReadDir(cfg.Dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		for _, e := range entries {
+			if strings.HasSuffix(e.Name(), Extension) && !e.IsDir() {
+				paths = append(paths, filepath.Join(cfg.Dir, e.Name()))
+			}
+		}
+	}
+	for _, p := range paths {
+		info, err := os.Stat(p)
+		if err != nil {
+			return nil, err
+		}
+		if info.Size() > maxList {
+			return nil, fmt.Errorf("%s is larger than %d bytes", p, maxList)
+		}
+		out = append(out, version{p, info.ModTime(), info.Size()})
+	}
+	return out, nil
+}
+
+func (t *table) read(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return t.add(filepath.Base(path), io.LimitReader(f, maxList))
+}
+
+// Watch reloads whenever a file has changed, looking every so often, until ctx
+// ends. After is called after each look that found a change, with the error
+// that kept it from being taken over, if any.
+func (l *Lists) Watch(ctx context.Context, every time.Duration, after func(err error)) error {
+	if l == nil {
+		return nil
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	last := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		changed, err := l.Reload()
+		if text := fmt.Sprint(err); changed || text != last {
+			if last = text; changed || err != nil {
+				after(err)
+			}
+		}
+	}
+}
+
+// Generation is another number after each change of the lists.
+func (l *Lists) Generation() uint64 {
+	if l == nil {
+		return 0
+	}
+	return l.generation.Load()
+}
+
+// Rules is how many there are.
+func (l *Lists) Rules() int {
+	if l == nil {
+		return 0
+	}
+	return l.now.Load().rules
+}
+
+// Empty tells whether nothing is denied.
+func (l *Lists) Empty() bool { return l.Rules() == 0 }
+
+// Path is an *Error where a content path ("/ipfs/CID/a/b" or "/ipns/NAME/a/b",
+// not escaped) is denied. Allowed tells that a rule says it is not; then no
+// rule for the CID alone counts against what is on the way to it.
+func (l *Lists) Path(path string) (allowed bool, err error) {
+	if l.Empty() {
+		return false, nil
+	}
+	ns, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	id, rest, _ := strings.Cut(rest, "/")
+	t := l.now.Load()
+	var r *rule
+	switch ns {
+	case "ipns":
+		r = t.name(id, rest)
+	case "ipfs":
+		c, err := cid.Decode(id)
+		if err != nil {
+			return false, nil
+		}
+		r = t.block(c, rest)
+	}
+	return r != nil && r.allow, t.denial(r, path)
+}
+
+// CID is an *Error where a block is denied, whatever leads to it.
+func (l *Lists) CID(c cid.Cid) error {
+	if l.Empty() {
+		return nil
+	}
+	t := l.now.Load()
+	if r := t.block(c, ""); r != nil && !r.allow {
+		return t.denial(r, "/ipfs/"+c.String())
+	}
+	return nil
+}
+
+// Below is an *Error where something further down than path, below root, is denied by its path.
+func (l *Lists) Below(root cid.Cid, path string) error {
+	if l.Empty() {
+		return nil
+	}
+	t := l.now.Load()
+	return t.denial(t.below(root, path), "/ipfs/"+root.String()+"/"+strings.Trim(path, "/"))
+}
+
+// Name is an *Error where a name is denied.
+func (l *Lists) Name(n naming.Name) error {
+	_, err := l.Path("/ipns/" + n.String())
+	return err
+}
+
+func (t *table) denial(r *rule, what string) error {
+	if r == nil || r.allow {
+		return nil
+	}
+	return &Error{What: what, Rule: Rule{File: t.files[r.file], Line: int(r.line), Reason: r.reason}, Status: int(r.status)}
+}
