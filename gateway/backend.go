@@ -183,7 +183,10 @@ func (b *backend) follow(ctx context.Context, n naming.Name) (cid.Cid, time.Dura
 	}
 	now := b.now()
 	ttl := chainTTL(chain, now)
-	f.root, f.below, f.record, f.until, f.fresh = root, t.snapshot().below, chain[0], chainUntil(chain, ttl, now), now.Add(ttl)
+	f.root, f.below, f.until, f.fresh = root, t.snapshot().below, chainUntil(chain, ttl, now), now.Add(ttl)
+	if len(chain) > 0 { // else whoever resolves knows without records
+		f.record = chain[0]
+	}
 	if known {
 		b.followed.Set(n, f)
 	}

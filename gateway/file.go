@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"mime"
@@ -271,11 +270,11 @@ const sniffed = 3072
 func (c *content) typeOf(ctx context.Context, f file) (string, error) {
 	t := mime.TypeByExtension(gopath.Ext(f.name))
 	if t == "" {
-		var head bytes.Buffer
-		if _, err := f.WriteRange(ctx, c.blocks, &head, 0, min(sniffed, f.Size())); err != nil {
+		head, err := f.Head(ctx, c.blocks, sniffed)
+		if err != nil {
 			return "", err
 		}
-		t = mimetype.Detect(head.Bytes()).String()
+		t = mimetype.Detect(head).String()
 	}
 	if strings.HasPrefix(t, "text/html;") {
 		t = "text/html" // the page says itself how it is encoded

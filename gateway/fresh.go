@@ -21,9 +21,10 @@ func chainUntil(chain []naming.Resolution, ttl time.Duration, now time.Time) tim
 }
 
 // chainTTL is for how long the outcome of a resolution may be kept: no longer
-// than any record of the chain is fresh, or lives.
+// than any record of the chain is fresh, or lives. Where nobody signed anything
+// nobody promised anything.
 func chainTTL(chain []naming.Resolution, now time.Time) time.Duration {
-	ttl := naming.DefaultTTL
+	var ttl time.Duration
 	for i, r := range chain {
 		t := min(r.Fresh, r.Record.ValidUntil().Sub(now))
 		if i == 0 || t < ttl {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	gopath "path"
@@ -85,7 +86,7 @@ var errRules = errors.New("the site's " + rulesFile + " file can't be used")
 
 // failRules answers for a site whose rules can't be carried out.
 func (c *content) failRules(r *http.Request, err error) (sent bool, status int, text string) {
-	traceOf(r.Context()).fail(r.Context(), stepFailure{step: StepRules, err: errors.Join(errRules, err)})
+	traceOf(r.Context()).fail(r.Context(), stepFailure{step: StepRules, err: fmt.Errorf("%w: %w", errRules, err)})
 	return false, http.StatusInternalServerError, ""
 }
 

@@ -154,6 +154,18 @@ func (p Place) Size() int64 {
 // ModTime is when the author last changed it; zero where the node doesn't say.
 func (p Place) ModTime() time.Time { return p.node.mtime }
 
+// Head is how a file begins: at most most bytes, and no more than is in its first
+// leaf, the only one that is read. Errors are those of the reader of OpenFile.
+func (p Place) Head(ctx context.Context, g blockstore.Getter, most int) ([]byte, error) {
+	if p.Size() == 0 {
+		return nil, nil
+	}
+	r := &fileReader{ctx: ctx, get: g, root: p.node, end: 1}
+	defer r.Close()
+	data, err := r.leaf()
+	return data[:min(len(data), most)], err
+}
+
 // WriteRange writes the bytes of a file from one offset up to another, each leaf
 // with one Write, and returns how many were written. What is read ahead lies before to, and is
 // dropped when WriteRange returns. Errors are those of the reader of OpenFile.
