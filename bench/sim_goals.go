@@ -134,7 +134,7 @@ func liarGoals(p played) []simGoal {
 	honest := sim.Honest(audits, 10)
 	share := float64(o.Convicted) / float64(max(1, o.Liars))
 	return []simGoal{
-		{"liars: sites at 99.99 %", percent(o.Nines(), 2), "≥ 99.9 % of sites served", o.Nines() >= 0.999, bestNines(p)},
+		{"liars: sites served, over the time", percent(o.Available(), 4), "≥ 99.9 %", o.Available() >= 0.999, bestNines(p)},
 		{"liars: convicted by two within 7 days", percent(share, 1), "≥ 99 %", share >= 0.99, "never: nobody else asks"},
 		{"honest hosts convicted in 1e6 audits, of which they miss 1 %", fmt.Sprint(honest), "0", honest == 0, ""},
 	}
