@@ -17,7 +17,7 @@ listen = "0.0.0.0:8080"
 [gateway.hosts."sites.example"]
 subdomains = true
 [gateway.hosts."blocks.example"]
-trustless = true
+deserialized = false
 [gateway.hosts."paths.example"]
 `
 	if err := os.MkdirAll(u.home, 0o700); err != nil {
