@@ -70,7 +70,7 @@ func (c *content) find(r *http.Request, path string) (cid.Cid, bool) {
 	if !s.root.Defined() {
 		return cid.Undef, false
 	}
-	id, err := merkle.Resolve(r.Context(), c.blocks, s.root, strings.TrimPrefix(s.base+path, "/"))
+	id, err := c.lookUp(r.Context(), s.root, strings.TrimPrefix(s.base+path, "/"))
 	if err != nil && s.failed == nil {
 		t.set(func(t *trace) { t.failed = nil })
 	}

@@ -83,8 +83,11 @@ func (a *attempt) setType(r *http.Request, path string) {
 // applyHeaders puts the site's own fields over ours. What it says about caching counts
 // up to the end of the record that says what the site is.
 func (c *content) applyHeaders(a *attempt, r *http.Request, o origin, hs Headers) {
-	cached := a.header.Get("Cache-Control")
+	cached, policy := a.header.Get("Cache-Control"), a.header["Content-Security-Policy"]
 	hs.apply(r.URL.Path, a.header)
+	if isListing(a.header) && policy != nil { // the page is ours, and so is its style
+		a.header["Content-Security-Policy"] = policy
+	}
 	cc := a.header.Get("Cache-Control")
 	if a.siteCache = cc != cached; a.siteCache && o.mutable() {
 		if rec := traceOf(r.Context()).snapshot().record.Record; !rec.IsZero() {

@@ -172,6 +172,15 @@ func (c *content) walk(ctx context.Context, root cid.Cid, path string) (merkle.P
 	return c.paths.Open(ctx, place)
 }
 
+// lookUp is merkle.Resolve with the folders that are kept.
+func (c *content) lookUp(ctx context.Context, root cid.Cid, path string) (cid.Cid, error) {
+	place, err := c.paths.Walk(ctx, root, path)
+	if err != nil {
+		return cid.Undef, err
+	}
+	return place.CID(), nil
+}
+
 // canonicalName tells whether id is a domain, or a name in the one spelling
 // that is served without a redirect.
 func (c *content) canonicalName(id string) bool {

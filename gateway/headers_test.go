@@ -200,3 +200,12 @@ func BenchmarkHeadersOfAHostileSite(b *testing.B) {
 		hs.apply(path, http.Header{})
 	}
 }
+
+func TestASitesOwnPolicyLeavesTheListOfAFolderItsStyle(t *testing.T) {
+	w := newWorld(t, nil)
+	w.publish("blog", w.build(map[string]string{"index.html": "x", "files/a": "a", "_headers": "/*\n  Content-Security-Policy: default-src 'self'\n  X-Frame-Options: DENY\n"}))
+	w.get("http://blog.localhost/").wantHeader(t, "Content-Security-Policy", "default-src 'self'")
+	r := w.get("http://blog.localhost/files/")
+	r.wantHeader(t, "X-Frame-Options", "DENY")
+	r.wantHeader(t, "Content-Security-Policy", pagePolicy())
+}

@@ -7,8 +7,6 @@ import (
 	"net/url"
 	gopath "path"
 	"strings"
-
-	"github.com/holdfast-sites/holdfast/merkle"
 )
 
 // notFoundPage is the file that a site answers a missing path with; the one
@@ -69,7 +67,7 @@ func (c *content) nearest404(r *http.Request) (string, bool) {
 	}
 	for dir := gopath.Dir(s.path); ; dir = gopath.Dir(dir) {
 		page := gopath.Join(dir, notFoundPage)
-		_, err := merkle.Resolve(r.Context(), c.blocks, s.root, strings.TrimPrefix(s.base+page, "/"))
+		_, err := c.lookUp(r.Context(), s.root, strings.TrimPrefix(s.base+page, "/"))
 		if err == nil {
 			return page, true
 		}

@@ -99,7 +99,7 @@ func (c *content) redirectsOf(ctx context.Context, s *trace) (Redirects, error) 
 // is larger; nothing where there is none. ErrNoPath says that something else is
 // there, which is a mistake in rules and none in headers: a folder may have any name.
 func (c *content) siteFile(ctx context.Context, s *trace, name string, most int64) ([]byte, error) {
-	id, err := merkle.Resolve(ctx, c.blocks, s.root, strings.TrimPrefix(s.base+"/"+name, "/"))
+	id, err := c.lookUp(ctx, s.root, strings.TrimPrefix(s.base+"/"+name, "/"))
 	if errors.Is(err, merkle.ErrNoPath) {
 		return nil, nil
 	}
