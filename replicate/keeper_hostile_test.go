@@ -92,6 +92,7 @@ func (h *keptHost) alsoKeeps(n int, role string) (sites []naming.Name) {
 }
 
 func TestAMemberThatNeverEndsAProofKeepsNobodyElseFromProving(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		var w *watched
 		h := newKeptHost(t, func(c *replicate.KeeperConfig) {
@@ -115,6 +116,7 @@ func TestAMemberThatNeverEndsAProofKeepsNobodyElseFromProving(t *testing.T) {
 }
 
 func TestHostsThatAreGoneDelayNoCallToThoseThatLive(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		var w *watched
 		h := newKeptHost(t, func(c *replicate.KeeperConfig) {
@@ -164,6 +166,7 @@ func TestAMemberOfManyRostersHasNoMoreAddressesThanOfOne(t *testing.T) {
 }
 
 func TestHostsThatAreInNoRosterAnyMoreAreForgotten(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		h := newKeptHost(t)
 		h.stays(false, 24*time.Hour)
@@ -189,6 +192,7 @@ func TestHostsThatAreInNoRosterAnyMoreAreForgotten(t *testing.T) {
 }
 
 func TestNothingIsLetGoOfByARosterThatOthersMayNotKnowYet(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		h := newKeptHost(t)
 		h.stays(false, 24*time.Hour)
@@ -206,6 +210,7 @@ func TestNothingIsLetGoOfByARosterThatOthersMayNotKnowYet(t *testing.T) {
 }
 
 func TestAnotherTenantsPinKeepsNoStandbyFromTakingOver(t *testing.T) {
+	long(t)
 	for _, role := range []string{replicate.RoleHolder, replicate.RoleStandby} {
 		t.Run(role, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -366,6 +366,7 @@ func TestASiteThatHasNoRoomIsLeftToTheNext(t *testing.T) {
 }
 
 func TestWhoLostItsSeatTakesNothingOverAndLetsGo(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		h := newKeptHost(t)
 		h.stays(false, 24*time.Hour)
@@ -432,6 +433,7 @@ func TestOnlyAFewSitesAreLetGoOfInAnHour(t *testing.T) {
 }
 
 func TestALiarIsConvictedAndReplacedForGood(t *testing.T) {
+	long(t)
 	synctest.Test(t, func(t *testing.T) {
 		h := newKeptHost(t)
 		h.stays(false, 24*time.Hour)

@@ -68,7 +68,16 @@ func (u *user) hasFile(path string) bool {
 	return err == nil
 }
 
+// slowOnPurpose is for passphrases: guessing them is made dear, and trying them with it.
+func slowOnPurpose(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("each passphrase takes a second, under the race detector many; the full suite tries them")
+	}
+}
+
 func TestABackupFileBringsTheSiteBackOnAnotherMachine(t *testing.T) {
+	slowOnPurpose(t)
 	u := newUser(t)
 	made := u.json("key", "new", "blog")
 	hasExactly(t, "key new", made, keyFields...)
@@ -154,6 +163,7 @@ func TestWordsBringTheSiteBack(t *testing.T) {
 }
 
 func TestABackupOnStandardOutputKeepsTheSeedUnlessToldOtherwise(t *testing.T) {
+	slowOnPurpose(t)
 	u := newUser(t)
 	made := u.json("key", "new", "blog")
 	u.vars["HOLDFAST_BACKUP_PASSPHRASE"] = "open sesame"
@@ -284,6 +294,7 @@ func TestRemovingAKeyNeedsABackupAndTheAliasTyped(t *testing.T) {
 }
 
 func TestNoPassphraseIsEverPrinted(t *testing.T) {
+	slowOnPurpose(t)
 	u := newUser(t)
 	u.must("key", "new", "plain")
 	u.vars["HOLDFAST_PASSPHRASE"], u.vars["HOLDFAST_BACKUP_PASSPHRASE"] = "open sesame", "close sesame"

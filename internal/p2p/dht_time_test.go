@@ -170,6 +170,9 @@ func foreign(t *testing.T, seed string, sequence int64) naming.Record {
 // its two names one is kept alive by three holders, and goes on in the middle; a fourth keeps the record before, and
 // asks nobody whether there is a better one.
 func TestTheDHTKeepsANameOfWhichTheAuthorIsGoneAndForgetsTheOneThatNobodyKeeps(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a hundred hours of a DHT; the full suite has them")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		at := func(hour int) {
