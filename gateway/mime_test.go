@@ -41,3 +41,10 @@ func TestTypesAreWellFormed(t *testing.T) {
 		}
 	}
 }
+
+func TestTheSystemsOwnTableOfTypesIsNotAsked(t *testing.T) {
+	must(t, mime.AddExtensionType(".holdfast-test", "application/x-of-this-machine"))
+	w := newWorld(t, nil)
+	w.publish("blog", w.build(map[string]string{"a.holdfast-test": "plain words\n"}))
+	w.get("http://blog.localhost/a.holdfast-test").wantHeader(t, "Content-Type", "text/plain; charset=utf-8")
+}
