@@ -151,12 +151,12 @@ func splitGoals(p played, g int) []simGoal {
 
 // printAuditCost is what audits cost a holder in a day, for a hundred sites of 6 MB that five hold and eight stand by for.
 func printAuditCost() {
-	const sites, bytes, holders, standbys, perDay, leaves, leaf = 100, 6e6, 5, 8, 2, 4, 100_000
+	const sites, bytes, holders, standbys, perDay, leaf = 100, 6e6, 5, 8, 2, 100_000
 	full := float64(sites * bytes * (holders - 1) * perDay)
-	shown := float64(sites * standbys * perDay * leaves * leaf)
+	shown := float64(sites * standbys * perDay * replicate.RosterLeaves * leaf)
 	fmt.Printf("\nAudits of 100 sites of 6 MB, 5 holders and 8 standbys, each asked every 12 h: a holder reads %.1f GB a day to prove and %.1f GB to check the others, and sends %.1f MB of answers;\n"+
 		"random leaves, %d a sample, of 100 KB each, send %.1f GB a day\n",
-		full/1e9, full/1e9, float64(sites*(holders-1)*perDay)*500/1e6, leaves, shown/1e9)
+		full/1e9, full/1e9, float64(sites*(holders-1)*perDay)*500/1e6, replicate.RosterLeaves, shown/1e9)
 }
 
 func surplus(d time.Duration) replicate.Times { return replicate.Times{Surplus: d} }

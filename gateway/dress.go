@@ -55,8 +55,8 @@ func (c *content) dressUp(a *attempt, r *http.Request, o origin, path string) bo
 	return !c.hasSibling(a, r, o, path)
 }
 
-// isListing tells boxo's list of a folder by its entity tag.
-func isListing(h http.Header) bool { return strings.HasPrefix(h.Get("Etag"), `"DirIndex-`) }
+// isListing tells a list of a folder, boxo's or ours, by its entity tag.
+func isListing(h http.Header) bool { return strings.HasPrefix(h.Get("Etag"), listingEtag) }
 
 // setType names the type of what was read at a content path.
 func (a *attempt) setType(r *http.Request, path string) {
@@ -142,7 +142,7 @@ func (c *content) insteadOf(a *attempt, r *http.Request, o origin, path string) 
 	b := again()
 	b.sibling, b.kind = a.sibling, a.kind
 	b.adjust = func(h http.Header) { // it is the same content, at the same path
-		for _, k := range []string{"X-Ipfs-Path", "Ipfs-Uri", "Content-Disposition"} {
+		for _, k := range []string{"Ipfs-Uri", "Content-Disposition"} {
 			h.Del(k)
 			if v := a.header.Values(k); len(v) > 0 {
 				h[http.CanonicalHeaderKey(k)] = slices.Clone(v)

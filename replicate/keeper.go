@@ -37,7 +37,7 @@ type KeeperConfig struct {
 	CallTimeout  time.Duration // for one call; 0: 10 s. At most a third of Times.Pause
 	AuditTimeout time.Duration // for one audit, with the own reading; 0: 20 minutes
 	GivesPerHour int           // sites that may be let go of in an hour; 0: 4
-	Leaves       int           // of one sample; 0: 4
+	Leaves       int           // of one sample; 0: RosterLeaves
 	// Budget tells whether there is still something to spend on audits. Nil: always.
 	Budget func() bool
 
@@ -111,7 +111,7 @@ func NewKeeper(cfg KeeperConfig) (*Keeper, error) {
 	// Calls that end further apart than Pause look as if it had been us who were away, and nobody would ever be gone.
 	cfg.CallTimeout = min(cfg.CallTimeout, cfg.Times.Pause()/3)
 	if cfg.Leaves <= 0 {
-		cfg.Leaves = keeperLeaves
+		cfg.Leaves = RosterLeaves
 	}
 	if cfg.GivesPerHour <= 0 {
 		cfg.GivesPerHour = 4

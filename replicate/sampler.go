@@ -22,8 +22,8 @@ import (
 
 // Defaults and bounds of a Sampler.
 const (
-	DefaultLeaves  = 16
-	keeperLeaves   = 4                // of a member that several others ask, too
+	DefaultLeaves  = 16               // of one sample, by somebody who asks alone
+	RosterLeaves   = 4                // of one sample, by a member of a roster: the others ask, too
 	sampleTimeout  = 20 * time.Second // for one block
 	sampleBytes    = 64 << 20         // of all blocks of one sample
 	sampleRequests = 2048

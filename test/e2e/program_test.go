@@ -191,7 +191,7 @@ func (n *node) alsoLogged(w io.Writer) io.Writer {
 	if dir == "" {
 		return w
 	}
-	name := fmt.Sprintf("%s-%d-%s.log", n.w.t.Name(), os.Getpid(), n.home)
+	name := fmt.Sprintf("%s-%d-%s.log", strings.ReplaceAll(n.w.t.Name(), "/", "-"), os.Getpid(), n.home)
 	f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		n.w.t.Fatal(err)
