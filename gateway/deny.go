@@ -10,6 +10,16 @@ import (
 	"github.com/holdfast-sites/holdfast/naming/deny"
 )
 
+// denies answers for a path that the operator denies, and reports whether it did.
+func (g *gateway) denies(x *transaction, path string) bool {
+	err := checkPath(x.ctx, g.cfg.Denied, path)
+	if err != nil {
+		traceOf(x.ctx).fail(x.ctx, stepFailure{step: StepRequest, err: err})
+		g.fail(x, failureOf(x.ctx, http.StatusGone, ""))
+	}
+	return err != nil
+}
+
 // checkPath is a *deny.Error where the operator doesn't serve a content path, or
 // where the answer would hold all that is below it and some of that is denied.
 func checkPath(ctx context.Context, denied *deny.Lists, path string) error {

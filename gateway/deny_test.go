@@ -84,6 +84,14 @@ func TestWhatIsDeniedIsServedInNoForm(t *testing.T) {
 	all(true, "nothing is denied any more", whole...)
 }
 
+func TestThereIsNoPageAboutADeniedSite(t *testing.T) {
+	w, write := denying(t, nil)
+	page := "http://localhost/-/site/" + w.publish("blog", w.build(blog)).String()
+	w.get(page).want(t, 200, "")
+	write("/ipns/" + strings.TrimPrefix(page, "http://localhost/-/site/"))
+	w.get(page).want(t, 410, "")
+}
+
 func TestADeniedDomainAndTheNameBehindItAreNotServed(t *testing.T) {
 	links := &naming.DNSLink{Static: map[string]string{}}
 	w, write := denying(t, func(c *Config) { c.DNSLinks = links })

@@ -162,9 +162,7 @@ func (g *gateway) serveContent(x *transaction, o origin, cors bool) {
 		return
 	}
 	traceOf(x.ctx).set(func(t *trace) { t.whole = asksWhole(x.r) })
-	if err := checkPath(x.ctx, g.cfg.Denied, o.prefix+x.r.URL.Path); err != nil {
-		traceOf(x.ctx).fail(x.ctx, stepFailure{step: StepRequest, err: err})
-		g.fail(x, failureOf(x.ctx, http.StatusGone, ""))
+	if g.denies(x, o.prefix+x.r.URL.Path) {
 		return
 	}
 	x.w.keep = &keeping{origin: o, kind: kindOf(o, cors), host: x.spelled, path: x.r.URL.Path, generation: g.ready.upToDate()}

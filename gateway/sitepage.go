@@ -59,9 +59,16 @@ func (g *gateway) serveSitePage(x *transaction, h host, id string) {
 		return
 	}
 	traceOf(x.ctx).set(func(t *trace) { t.path = x.r.URL.Path })
+	if g.denies(x, "/ipns/"+n.String()) {
+		return
+	}
 	chain, root, err := g.content.backend.chain(x.ctx, n)
 	if err != nil {
 		g.fail(x, failureOf(x.ctx, http.StatusBadGateway, err.Error()))
+		return
+	}
+	if len(chain) == 0 {
+		g.fail(x, Failure{Status: http.StatusNotFound, Kind: KindNotFound, Step: StepRecord, Name: n.String(), Message: "nothing is signed yet that a page could tell of"})
 		return
 	}
 	writePage(x.w, http.StatusOK, "site", g.sitePage(x, h, Site{Alias: alias, Name: n, Root: root}, chain))

@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/merkle"
 	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/naming/namingtest"
 )
 
 // siteWorld has one site, blog, of 23 releases, and knows two holders of it.
@@ -171,4 +172,20 @@ func TestErrorPageLeadsToWhatIsKnownOfTheSite(t *testing.T) {
 			t.Errorf("%s: a path that is not there leads to %q", at, f.SitePage)
 		}
 	}
+}
+
+// unsigned knows where names lead, as a preview does, without any record.
+type unsigned struct{ root cid.Cid }
+
+func (u unsigned) Follow(context.Context, naming.Name) ([]naming.Resolution, cid.Cid, error) {
+	return nil, u.root, nil
+}
+
+func TestWhatNobodySignedIsServedAndHasNoPage(t *testing.T) {
+	var names unsigned
+	w := newWorld(t, func(c *Config) { c.Names = &names })
+	names.root = w.build(blog)
+	name := namingtest.Signer(t, "unsigned").Name().String()
+	w.get("http://"+name+".ipns.localhost/plain/file.txt").want(t, 200, "")
+	w.get("http://localhost/-/site/"+name).want(t, 404, "")
 }
