@@ -27,7 +27,7 @@ func (e *env) getCommand() *cli.Command {
 			}
 			return ask(c.Context, e, c, node.Connected, "get", req, func(g author.Got) {
 				e.printf("%s\n", g.Root)
-				e.say(e.err, "%d files, %s in %s\n", g.Files, size(g.Bytes), req.Out)
+				e.say(e.err, "%s, %s in %s\n", counted(g.Files, "file"), size(g.Bytes), req.Out)
 			})
 		},
 	}
@@ -83,7 +83,7 @@ func (e *env) importCommand() *cli.Command {
 				for _, root := range r.Roots {
 					e.printf("%s\n", root)
 				}
-				e.say(e.err, "%d blocks, %s\n", r.Blocks, size(r.Bytes))
+				e.say(e.err, "%s, %s\n", counted(r.Blocks, "block"), size(r.Bytes))
 				for _, m := range r.Missing {
 					e.say(e.err, "warning: missing: %s\n", m)
 				}

@@ -23,9 +23,9 @@ func (e *env) gcCommand() *cli.Command {
 				case r.Blocks == 0:
 					e.printf("nothing to give back\n")
 				case r.DryRun:
-					e.printf("%d blocks, %s: would be given back\n", r.Blocks, size(r.Bytes))
+					e.printf("%s, %s: would be given back\n", counted(r.Blocks, "block"), size(r.Bytes))
 				default:
-					e.printf("%d blocks, %s; %s of disk given back\n", r.Blocks, size(r.Bytes), size(r.Disk))
+					e.printf("%s, %s; %s of disk given back\n", counted(r.Blocks, "block"), size(r.Bytes), size(r.Disk))
 				}
 			})
 		},

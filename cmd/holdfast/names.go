@@ -93,15 +93,19 @@ func (e *env) nameCommand() *cli.Command {
 // restateFlags are those of the commands that sign a name anew.
 func restateFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.DurationFlag{Name: "lifetime", Usage: "how long the signed name lives without you, from now; never less than it was to", DefaultText: "one year"},
+		&cli.StringFlag{Name: "lifetime", Usage: "how long the signed name lives without you, from now, such as 90d or 2y; never less than it was to", DefaultText: "one year"},
 		&cli.BoolFlag{Name: "rebase", Usage: "also where another machine has published since this one did"},
 		&cli.BoolFlag{Name: "force-offline", Usage: "though nobody can say what the newest record is"},
 	}
 }
 
 func restateRequest(c *cli.Context, args ...string) (author.RestateRequest, error) {
+	lifetime, err := lifetime(c)
+	if err != nil {
+		return author.RestateRequest{}, err
+	}
 	return author.RestateRequest{
-		Alias: c.Args().First(), Lifetime: c.Duration("lifetime"), Rebase: c.Bool("rebase"), ForceOffline: c.Bool("force-offline"),
+		Alias: c.Args().First(), Lifetime: lifetime, Rebase: c.Bool("rebase"), ForceOffline: c.Bool("force-offline"),
 	}, exactly(c, args...)
 }
 

@@ -97,10 +97,10 @@ func (p *previewing) built(b node.PreviewBuild) {
 		if !p.begun {
 			p.printf("%s\n", p.url)
 			if !p.quiet {
-				p.say(p.err, "showing %s, %d files, %s; Ctrl-C ends it\n", p.dir, b.Files, size(b.Bytes))
+				p.say(p.err, "showing %s, %s, %s; Ctrl-C ends it\n", p.dir, counted(b.Files, "file"), size(b.Bytes))
 			}
 		} else if b.Root != "" {
-			p.printf("%s  %d files, %s\n", time.Now().Format(time.TimeOnly), b.Files, size(b.Bytes))
+			p.printf("%s  %s, %s\n", time.Now().Format(time.TimeOnly), counted(b.Files, "file"), size(b.Bytes))
 		}
 	})
 	p.begun = true

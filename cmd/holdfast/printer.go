@@ -153,6 +153,14 @@ func (p *progress) done() {
 	p.clear()
 }
 
+// counted writes a number of things for people: "1 file", "2 files".
+func counted(n int64, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}
+
 // size writes a number of bytes for people.
 func size(n int64) string {
 	const units = "kMGTPE"

@@ -34,8 +34,8 @@ func siteFlags() []cli.Flag {
 func releaseFlags() []cli.Flag {
 	return append([]cli.Flag{
 		&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "what is new in this release"},
-		&cli.DurationFlag{Name: "ttl", Usage: "how long readers may use the name without asking again", DefaultText: "1m"},
-		&cli.DurationFlag{Name: "grace", Usage: "how long the release before stays, for pages that are open in browsers", DefaultText: "24h"},
+		&cli.StringFlag{Name: "ttl", Usage: "how long readers may use the name without asking again", DefaultText: "1m"},
+		&cli.StringFlag{Name: "grace", Usage: "how long the release before stays, for pages that are open in browsers", DefaultText: "24h"},
 		&cli.BoolFlag{Name: "no-grace", Usage: "take back at once what was published before: holders keep this release only"},
 		&cli.BoolFlag{Name: "rebase", Usage: "publish on top of the newest release, also where another machine made it"},
 		&cli.StringFlag{Name: "if-root", Usage: "publish only if the newest release anybody knows has this root"},
@@ -115,14 +115,19 @@ func releaseRequest(c *cli.Context, cfg node.PublishConfig) (author.PublishReque
 		Keep: w.Keep, Lifetime: w.Lifetime, Default: defaultWants(cfg),
 	}
 	if c.IsSet("ttl") {
-		req.TTL = c.Duration("ttl")
+		if req.TTL, err = durationFlag(c, "ttl"); err != nil {
+			return req, err
+		}
 	}
 	if c.IsSet("grace") {
 		if req.NoGrace {
 			return req, usage("--grace and --no-grace contradict each other")
 		}
-		d := c.Duration("grace")
-		if d < 0 || d > replicate.MaxGrace || d%time.Second != 0 {
+		d, err := durationFlag(c, "grace")
+		if err != nil {
+			return req, err
+		}
+		if d > replicate.MaxGrace || d%time.Second != 0 {
 			return req, usage("--grace must be whole seconds, at most a year")
 		}
 		req.Grace = &d
@@ -208,7 +213,7 @@ func (e *env) runPublish(ctx context.Context, c *cli.Context) error {
 }
 
 func (e *env) showPublished(p author.Published) {
-	e.printf("%s  release %d  %d files  %s\n", p.Alias, p.Number, p.Files, size(p.Bytes))
+	e.printf("%s  release %d  %s  %s\n", p.Alias, p.Number, counted(p.Files, "file"), size(p.Bytes))
 	live := "not seen from outside"
 	if p.Live {
 		live = "live"
@@ -316,7 +321,7 @@ func (e *env) runBuild(ctx context.Context, c *cli.Context) error {
 	}
 	return ask(ctx, e, c, node.Blocks, "build", req, func(b author.BuildResult) {
 		e.printf("%s\n", b.Root)
-		e.say(e.err, "%d files, %s, %d blocks (%d new)\n", b.Files, size(b.Bytes), b.Blocks, b.AddedBlocks)
+		e.say(e.err, "%s, %s, %s (%d new)\n", counted(b.Files, "file"), size(b.Bytes), counted(b.Blocks, "block"), b.AddedBlocks)
 		for _, w := range findings(b.Preflight) {
 			e.say(e.err, "warning: %s\n", w)
 		}
@@ -328,6 +333,6 @@ func (e *env) dryRun(ctx context.Context, c *cli.Context, req author.BuildReques
 		for _, p := range b.Ignored {
 			e.printf("ignored  %s\n", p)
 		}
-		e.printf("%d files, %s; %d left out\n", b.Files, size(b.Bytes), len(b.Ignored))
+		e.printf("%s, %s; %d left out\n", counted(b.Files, "file"), size(b.Bytes), len(b.Ignored))
 	})
 }

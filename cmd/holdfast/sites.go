@@ -100,7 +100,7 @@ func (e *env) showStatus(s author.SiteStatus) {
 	if s.Number == 0 {
 		e.printf("%s  a release that is not known here; `holdfast history %s` asks for it\n", s.Alias, s.Alias)
 	} else {
-		e.printf("%s  release %d  %s  %d files  %s\n", s.Alias, s.Number, when(s.Published), s.Files, size(s.Bytes))
+		e.printf("%s  release %d  %s  %s  %s\n", s.Alias, s.Number, when(s.Published), counted(s.Files, "file"), size(s.Bytes))
 	}
 	e.printf("  name  %s\n", s.Name)
 	e.printf("  root  %s\n", s.Root)

@@ -120,7 +120,7 @@ func (e *env) showVerified(v node.Verified, fix bool) {
 	if r := v.Rebuilt; r != nil {
 		e.printf("the index was damaged and is made anew: %d blocks, %d roots; the old one is in %s\n", r.Blocks, r.Roots, r.Old)
 	}
-	e.printf("%d blocks read, %s\n", v.Blocks, size(v.Bytes))
+	e.printf("%s read, %s\n", counted(v.Blocks, "block"), size(v.Bytes))
 	e.showFindings("damaged", v.Damaged)
 	e.showFindings("missing", v.Missing)
 	for i, u := range v.Unlisted {

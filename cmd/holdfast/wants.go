@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -22,7 +23,7 @@ func wantFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "region", Usage: "only hosts with this region label may hold it; any: all of them again; may be repeated"},
 		&cli.StringFlag{Name: "budget", Usage: "how much a day may be copied beyond what --copies needs, such as 2GB/d; none: any", DefaultText: "any"},
 		&cli.IntFlag{Name: "keep", Usage: "releases that holders keep", DefaultText: "2"},
-		&cli.DurationFlag{Name: "lifetime", Usage: "how long the signed name lives without you", DefaultText: "one year"},
+		&cli.StringFlag{Name: "lifetime", Usage: "how long the signed name lives without you, such as 90d or 2y", DefaultText: "one year"},
 	}
 }
 
@@ -57,12 +58,29 @@ func wants(c *cli.Context) (w author.Wants, err error) {
 			return w, usage("--keep must be 1 to %d", replicate.MaxKeep)
 		}
 	}
-	if c.IsSet("lifetime") {
-		if w.Lifetime = c.Duration("lifetime"); w.Lifetime <= 0 {
-			return w, usage("--lifetime must be more than nothing")
-		}
+	w.Lifetime, err = lifetime(c)
+	return w, err
+}
+
+// lifetime is 0 where the flag isn't given.
+func lifetime(c *cli.Context) (time.Duration, error) {
+	d, err := durationFlag(c, "lifetime")
+	if err == nil && d == 0 && c.IsSet("lifetime") {
+		err = usage("--lifetime must be more than nothing")
 	}
-	return w, nil
+	return d, err
+}
+
+// durationFlag is 0 where the flag isn't given.
+func durationFlag(c *cli.Context, name string) (time.Duration, error) {
+	if !c.IsSet(name) {
+		return 0, nil
+	}
+	d, err := node.ParseDuration(c.String(name))
+	if err != nil {
+		return 0, usage("--%s: %v", name, err)
+	}
+	return time.Duration(d), nil
 }
 
 // defaultWants is what the configuration says of every site.

@@ -39,6 +39,14 @@ func TestAvailabilitiesAreNeverShownBetterThanTheyAre(t *testing.T) {
 	}
 }
 
+func TestThingsAreCountedAsPeopleDo(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 files", 1: "1 file", 2: "2 files"} {
+		if got := counted(n, "file"); got != want {
+			t.Errorf("%d: %s", n, got)
+		}
+	}
+}
+
 func TestAPlanIsShownAsADifference(t *testing.T) {
 	var out bytes.Buffer
 	e := &env{out: &out, err: &out}

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -138,17 +140,32 @@ type TimeoutsConfig struct {
 	Idle    Duration `toml:"idle"`    // a fetch without one new block, from anybody; 60s
 }
 
-// Duration is a time.Duration that TOML writes as "30s".
+// Duration is a time.Duration that people write as "30s", "90d" or "1y".
 type Duration time.Duration
 
 // UnmarshalText implements encoding.TextUnmarshaler.
-func (d *Duration) UnmarshalText(b []byte) error {
-	v, err := time.ParseDuration(string(b))
-	if err == nil && v < 0 {
-		err = fmt.Errorf("duration %q is negative", b)
-	}
-	*d = Duration(v)
+func (d *Duration) UnmarshalText(b []byte) (err error) {
+	*d, err = ParseDuration(string(b))
 	return err
+}
+
+// ParseDuration reads what time.ParseDuration reads, and whole days (24 hours
+// each) and years (365 days each). Negative ones are errors.
+func ParseDuration(text string) (Duration, error) {
+	for unit, length := range map[string]time.Duration{"d": 24 * time.Hour, "y": 365 * 24 * time.Hour} {
+		number, ok := strings.CutSuffix(text, unit)
+		if n, err := strconv.ParseUint(number, 10, 32); ok && err == nil && time.Duration(n) <= math.MaxInt64/length {
+			return Duration(time.Duration(n) * length), nil
+		}
+	}
+	v, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, fmt.Errorf("a duration is like 30s, 24h, 90d or 1y, not %q", text)
+	}
+	if v < 0 {
+		return 0, fmt.Errorf("duration %q is negative", text)
+	}
+	return Duration(v), nil
 }
 
 // maxConfig bounds config.toml, in bytes.

@@ -62,6 +62,19 @@ func TestConfigThatIsMissingOrEmptyIsTheZeroConfig(t *testing.T) {
 	}
 }
 
+func TestDurationsMayBeDaysAndYears(t *testing.T) {
+	for text, want := range map[string]time.Duration{"90d": 90 * 24 * time.Hour, "1y": 365 * 24 * time.Hour, "1h30m": 90 * time.Minute, "0": 0, "0d": 0} {
+		if got, err := node.ParseDuration(text); err != nil || time.Duration(got) != want {
+			t.Errorf("%q: %v, %v", text, time.Duration(got), err)
+		}
+	}
+	for _, text := range []string{"", "d", "-3d", "1.5d", "1d2h", "4294967295y", "300y", "99999999999999999999d", "soon", "-1h"} {
+		if got, err := node.ParseDuration(text); err == nil {
+			t.Errorf("%q: %v", text, time.Duration(got))
+		}
+	}
+}
+
 func TestConfigMistakesAreNamed(t *testing.T) {
 	for text, want := range map[string]string{
 		"netwrok = \"x\"":                             "netwrok",

@@ -20,7 +20,7 @@ func TestARenewedNameOutlivesItsAuthorAndARestartOfAllHosts(t *testing.T) {
 		Sequence   uint64
 		ValidUntil time.Time `json:"valid_until"`
 	}
-	w.must(&renewed, "author", append([]string{"name", "renew", "blog", "--lifetime", "17520h"}, loopback...)...)
+	w.must(&renewed, "author", append([]string{"name", "renew", "blog", "--lifetime", "2y"}, loopback...)...)
 	if renewed.Sequence <= first.Sequence || time.Until(renewed.ValidUntil) < 17519*time.Hour {
 		t.Fatalf("renewed with sequence %d until %s", renewed.Sequence, renewed.ValidUntil)
 	}
