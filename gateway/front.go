@@ -161,7 +161,7 @@ func (g *gateway) serveContent(x *transaction, o origin, cors bool) {
 		x.w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	traceOf(x.ctx).set(func(t *trace) { t.whole = asksWhole(x.r) })
+	traceOf(x.ctx).set(func(t *trace) { t.whole, t.page = asksWhole(x.r), webRequest(x.r) })
 	if g.denies(x, o.prefix+x.r.URL.Path) {
 		return
 	}
