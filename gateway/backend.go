@@ -94,6 +94,16 @@ func (b *backend) Get(ctx context.Context, p boxopath.ImmutablePath, ranges ...b
 	return b.BlocksBackend.Get(ctx, p, ranges...)
 }
 
+// ResolvePath implements boxo's backend. What it finds may be confirmed to a client
+// without being read, so it is looked at here.
+func (b *backend) ResolvePath(ctx context.Context, p boxopath.ImmutablePath) (boxogw.ContentPathMetadata, error) {
+	md, err := b.BlocksBackend.ResolvePath(ctx, p)
+	if err == nil {
+		err = b.mayGive(ctx, md.LastSegment.RootCid())
+	}
+	return md, err
+}
+
 // ResolveMutable implements boxo's backend: the TTL is that of the whole chain,
 // and ends before any record does.
 func (b *backend) ResolveMutable(ctx context.Context, p boxopath.Path) (boxopath.ImmutablePath, time.Duration, time.Time, error) {
@@ -103,6 +113,9 @@ func (b *backend) ResolveMutable(ctx context.Context, p boxopath.Path) (boxopath
 			err = b.mayServe(ctx, p.String())
 		}
 		return ip, 0, time.Time{}, err
+	}
+	if err := b.mayServe(ctx, p.String()); err != nil {
+		return boxopath.ImmutablePath{}, 0, time.Time{}, err
 	}
 	segments := p.Segments()
 	began := b.now()
@@ -117,7 +130,11 @@ func (b *backend) ResolveMutable(ctx context.Context, p boxopath.Path) (boxopath
 	if err != nil {
 		return boxopath.ImmutablePath{}, 0, time.Time{}, err
 	}
-	if err := b.mayServe(ctx, joined.String()); err != nil {
+	way := joined.String()
+	if strings.HasSuffix(p.String(), "/") && !strings.HasSuffix(way, "/") {
+		way += "/"
+	}
+	if err := b.mayServe(ctx, way); err != nil {
 		return boxopath.ImmutablePath{}, 0, time.Time{}, err
 	}
 	ip, err := boxopath.NewImmutablePath(joined)
@@ -244,6 +261,14 @@ func (b *backend) mayServe(ctx context.Context, path string) error {
 	return nil
 }
 
+// mayGive fails for a block that the operator denies.
+func (b *backend) mayGive(ctx context.Context, c cid.Cid) error {
+	if err := checkBlock(ctx, b.denied, c); err != nil {
+		return b.fail(ctx, StepPath, err)
+	}
+	return nil
+}
+
 // fail notes the cause in the trace; what boxo gets is only text.
 func (b *backend) fail(ctx context.Context, step Step, err error) error {
 	traceOf(ctx).fail(ctx, stepFailure{step: step, err: err})
@@ -287,6 +312,9 @@ func (b *backend) IsCached(ctx context.Context, p boxopath.Path) bool {
 	}
 	c, err := merkle.Resolve(ctx, b.local, ip.RootCid(), strings.Join(ip.Segments()[2:], "/"))
 	if err != nil {
+		return false
+	}
+	if checkBlock(ctx, b.denied, c) != nil {
 		return false
 	}
 	_, err = b.local.Get(ctx, c)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	boxopath "github.com/ipfs/boxo/path"
 	"github.com/ipfs/boxo/path/resolver"
@@ -16,10 +17,10 @@ import (
 
 	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/merkle"
+	"github.com/holdfast-sites/holdfast/naming/deny"
 )
 
 const (
-	carMediaType   = "application/vnd.ipld.car"
 	carContentType = carMediaType + "; version=1; order=dfs; dups=n"
 	immutable      = "public, max-age=29030400, immutable"
 )
@@ -37,7 +38,7 @@ func (c *content) serveCAR(w *pacedWriter, r *http.Request, path string) bool {
 	}
 	h := w.Header()
 	etag := `W/"` + root.String() + `.car"`
-	if strings.Contains(r.Header.Get("If-None-Match"), etag) {
+	if notModified(r.Header, etag, time.Time{}) {
 		h.Set("Etag", etag)
 		h.Set("Cache-Control", immutable)
 		w.WriteHeader(http.StatusNotModified)
@@ -65,28 +66,29 @@ func (c *content) serveCAR(w *pacedWriter, r *http.Request, path string) bool {
 	return true
 }
 
-// asksCAR tells whether the answer will be a CAR.
-func asksCAR(r *http.Request) bool {
-	return r.URL.Query().Get("format") == "car" || strings.Contains(r.Header.Get("Accept"), carMediaType)
-}
-
-// nothingAt tells whether a CAR is asked for on a path that is known to lead
-// nowhere: boxo would send what is on the way, and end as if that were all.
-func (c *content) nothingAt(r *http.Request, path string) bool {
+// nothingAt is the status for a CAR that is asked for on a path that is known to
+// lead nowhere, or to what is denied; else 0. boxo would send what is on the way, and end as if that were all.
+func (c *content) nothingAt(r *http.Request, path string) (status int) {
 	if splitDepth(path) < 3 {
-		return false
+		return 0
 	}
 	p, err := boxopath.NewPath(path)
 	if err != nil {
-		return false
+		return 0
 	}
 	ip, _, _, err := c.backend.ResolveMutable(r.Context(), p)
 	if err != nil {
-		return false
+		return 0
 	}
 	_, err = c.backend.ResolvePath(r.Context(), ip)
 	var noLink *resolver.ErrNoLink
-	return errors.As(err, &noLink)
+	switch failed := traceOf(r.Context()).snapshot().failed; {
+	case errors.As(err, &noLink):
+		return http.StatusNotFound
+	case failed != nil && errors.Is(failed.err, deny.ErrDenied):
+		return http.StatusGone
+	}
+	return 0
 }
 
 // wholeCAR recognises a request for everything under a CID, in depth-first
@@ -103,7 +105,7 @@ func wholeCAR(r *http.Request, path string) (cid.Cid, bool) {
 	accept := strings.TrimSpace(r.Header.Get("Accept"))
 	asked := strings.HasPrefix(accept, carMediaType) && !strings.Contains(accept, ",")
 	if asked {
-		if _, params, err = mime.ParseMediaType(accept); err != nil {
+		if accept, params, err = mime.ParseMediaType(accept); err != nil || accept != carMediaType {
 			return cid.Undef, false
 		}
 	} else if strings.Contains(accept, "application/vnd.") && q.Get("format") == "" {

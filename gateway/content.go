@@ -51,7 +51,7 @@ func newContent(cfg Config, hosts map[string]HostConfig, trustless bool) (*conte
 		rules:   newSiteRules(),
 		packer:  newPacker(),
 		paths:   merkle.NewPaths(g, cfg.ReadyBytes/shareOfPaths),
-		leaves:  newHotBlocks(g, cfg.ReadyBytes/shareOfLeaves),
+		leaves:  newHotBlocks(g, cfg.Denied, cfg.ReadyBytes/shareOfLeaves),
 		hosts:   hosts, trustless: trustless, boxoOnly: cfg.boxoOnly,
 		boxo: boxogw.NewHandler(boxogw.Config{
 			DeserializedResponses: !trustless,
@@ -67,6 +67,7 @@ func newContent(cfg Config, hosts map[string]HostConfig, trustless bool) (*conte
 func (c *content) forget() {
 	c.paths.Forget()
 	c.leaves.kept.InvalidateAll()
+	c.packer.done.forget()
 }
 
 // origin is where an answer will be seen.
@@ -92,7 +93,11 @@ func (c *content) serve(w *pacedWriter, r *http.Request, o origin) (sent bool, s
 	root, ipath := splitContent(path)
 	t.set(func(t *trace) { t.root, t.path = root, ipath })
 
-	if asksCAR(r) {
+	format, err := formatOf(r)
+	if err != nil {
+		return false, http.StatusBadRequest, err.Error()
+	}
+	if format == carMediaType {
 		// boxo, too, begins to answer before it has the first block.
 		if root.Defined() {
 			if _, err := c.blocks.Get(r.Context(), root); err != nil {
@@ -102,8 +107,8 @@ func (c *content) serve(w *pacedWriter, r *http.Request, o origin) (sent bool, s
 		if c.serveCAR(w, r, path) {
 			return true, 0, ""
 		}
-		if c.nothingAt(r, path) {
-			return false, http.StatusNotFound, ""
+		if status := c.nothingAt(r, path); status != 0 {
+			return false, status, ""
 		}
 	}
 	if c.serveRanges(w, r, o, path) {
@@ -158,6 +163,10 @@ func (c *content) try(w *pacedWriter, r *http.Request, o origin, path string, st
 
 // attempt is try with an attempt that was prepared.
 func (c *content) attempt(a *attempt, r *http.Request, o origin, path string) (*attempt, bool) {
+	if err := c.backend.mayServe(r.Context(), path); err != nil { // rules and missing paths may lead to another than was asked for
+		a.refuse(http.StatusGone, err)
+		return a, false
+	}
 	a.mutable = strings.HasPrefix(path, "/ipns/")
 	a.redirect = func(loc string) string { return safeRedirect(r.URL, loc) }
 	c.fit(a, r, o, path)

@@ -21,7 +21,7 @@ func (g *gateway) denies(x *transaction, path string) bool {
 }
 
 // checkPath is a *deny.Error where the operator doesn't serve a content path, or
-// where the answer would hold all that is below it and some of that is denied.
+// what is shown for it: a folder's index page, or all that is below it.
 func checkPath(ctx context.Context, denied *deny.Lists, path string) error {
 	if denied.Empty() {
 		return nil
@@ -30,16 +30,16 @@ func checkPath(ctx context.Context, denied *deny.Lists, path string) error {
 	if err != nil {
 		return err
 	}
-	root, rest := splitContent(path)
-	if !root.Defined() {
-		return nil
-	}
 	t := traceOf(ctx)
-	if allowed {
+	s := t.snapshot()
+	if root, _ := splitContent(path); allowed && root.Defined() {
 		t.set(func(t *trace) { t.allowed = root })
 	}
-	if t.snapshot().whole {
-		return denied.Below(root, rest)
+	if s.whole {
+		return denied.Below(path)
+	}
+	if s.page && strings.HasSuffix(path, "/") {
+		return checkPath(ctx, denied, path+indexPage)
 	}
 	return nil
 }
@@ -59,10 +59,12 @@ func checkBlock(ctx context.Context, denied *deny.Lists, c cid.Cid) error {
 
 // asksWhole tells whether an answer may hold what is below the path, too.
 func asksWhole(r *http.Request) bool {
-	accept := strings.Join(r.Header.Values("Accept"), ",")
-	q := r.URL.Query()
-	if q.Get("format") == "tar" || strings.Contains(accept, "application/x-tar") {
+	switch format, _ := formatOf(r); format {
+	case tarMediaType:
 		return true
+	case carMediaType:
+		scope := r.URL.Query().Get("dag-scope")
+		return scope == "" || scope == "all"
 	}
-	return asksCAR(r) && (q.Get("dag-scope") == "" || q.Get("dag-scope") == "all")
+	return false
 }

@@ -1,11 +1,14 @@
 package gateway
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/ipfs/boxo/ipld/merkledag"
 	"github.com/ipfs/go-cid"
 
 	"github.com/holdfast-sites/holdfast/merkle"
@@ -82,6 +85,121 @@ func TestWhatIsDeniedIsServedInNoForm(t *testing.T) {
 	all(true, "the same without the name", base+"/style.css")
 	write()
 	all(true, "nothing is denied any more", whole...)
+}
+
+func TestWhatIsDeniedByItsPathIsServedByNoWayAround(t *testing.T) {
+	w, write := denying(t, nil)
+	files := map[string]string{"_redirects": "/other /secret.html 200\n/gone /secret.html 404\n/docs2/* /docs/:splat 200\n"}
+	for name, text := range blog {
+		files[name] = text
+	}
+	files["secret.html"], files["404.html"], files["docs/index.html"] = "SECRET", "SECRET", "SECRET"
+	root := w.build(files)
+	name := w.publish("blog", root).String()
+	byName, byRoot := "http://127.0.0.1/ipns/"+name, "http://127.0.0.1/ipfs/"+root.String()
+	own, ownRoot := "http://blog.localhost", "http://"+root.String()+".ipfs.localhost"
+	const car = "application/vnd.ipld.car"
+	ways := [][]string{}
+	for _, at := range []string{byName, byRoot, own, ownRoot} {
+		ways = append(ways, [][]string{
+			{at + "/secret.html"}, {at + "//secret.html"}, {at + "/docs//../secret.html"}, {at + "/secret%2Ehtml"}, {at + "/secret.html/"},
+			{at + "/secret.html", "Accept", "application/json"}, {at + "/secret.html", "If-Unmodified-Since", "Thu, 01 Jan 2099 00:00:00 GMT"},
+			{at + "/docs/"}, {at + "/docs/", "If-Match", "*"}, {at + "/docs//"}, {at + "/docs/index.html"},
+			{at + "/nothing/here"}, {at + "/404.html"},
+			{at + "/secret.html", "Range", "bytes=0-2,4-5"}, {at + "/secret.html", "Accept-Encoding", "gzip"},
+			{at + "?format=car"}, {at + "/?format=tar"}, {at + "/", "Accept", car}, {at + "/", "Accept", "application/vnd.ipld.CAR"},
+			{at + "/", "Accept", "text/html", "Accept", car}, {at + "/", "Accept", "text/html, " + car + "; dups=y"},
+			{at + "/", "Accept", "application/x-tar; q=0.1"}, {at + "/?format=car&dag-scope=all&dag-scope=block"},
+			{at + "/docs/?format=tar"}, {at + "/secret.html?format=raw"}, {at + "//secret.html?format=raw"},
+		}...)
+	}
+	for _, at := range []string{own, ownRoot} {
+		ways = append(ways, [][]string{{at + "/secret"}, {at + "/other"}, {at + "/gone"}, {at + "/docs2/"}, {at + "/docs2/index.html"}, {at + "/other", "Accept", "application/json"}}...)
+	}
+	shown := func(way []string) bool {
+		r, err := w.try(http.MethodGet, way[0], way[1:]...)
+		return err == nil && strings.Contains(r.body, "SECRET")
+	}
+	open := 0
+	for _, way := range ways {
+		if shown(way) {
+			open++
+		}
+	}
+	if open < len(ways)/2 {
+		t.Fatalf("%d of %d ways lead to what isn't denied yet", open, len(ways))
+	}
+	for at, prefixes := range map[string][]string{"/ipns/" + name: {byName, own}, "/ipfs/" + root.String(): {byName, byRoot, own, ownRoot}} {
+		write(at+"/secret.html", at+"/docs/index.html", at+"/404.html")
+		for _, way := range ways {
+			if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(way[0], p) }) && shown(way) {
+				t.Errorf("%s is denied, and shown by %q", at, way)
+			}
+		}
+	}
+}
+
+func TestADeniedBlockIsConfirmedToNobody(t *testing.T) {
+	w, write := denying(t, nil)
+	root := w.build(blog)
+	file, err := merkle.Resolve(t.Context(), w.store, root, "plain/file.txt")
+	must(t, err)
+	url := "http://127.0.0.1/ipfs/" + root.String() + "/plain/file.txt"
+	asked := func(want bool) {
+		t.Helper()
+		for _, header := range [][]string{
+			{}, {"If-None-Match", `"` + file.String() + `"`}, {"If-None-Match", "*"}, {"If-None-Match", `"` + file.String() + `.raw"`, "Accept", "application/vnd.ipld.raw"},
+			{"If-None-Match", "*", "Accept", "application/vnd.ipld.car"}, {"Cache-Control", "only-if-cached"}, {"If-Match", "*"}, {"If-None-Match", `W/"` + file.String() + `.x-tar"`, "Accept", "application/x-tar"},
+		} {
+			for _, method := range []string{http.MethodGet, http.MethodHead} {
+				r, err := w.try(method, url, header...)
+				if err != nil || (r.StatusCode == http.StatusOK || r.StatusCode == http.StatusNotModified) != want {
+					t.Errorf("%s %q: %v, %v", method, header, r.StatusCode, err)
+				}
+			}
+		}
+	}
+	asked(true)
+	write("/ipfs/" + file.String())
+	asked(false)
+}
+
+func TestWhatWasKeptIsNotServedOnceItIsDenied(t *testing.T) {
+	w, write := denying(t, nil)
+	text := strings.Repeat("all work and no play\n", 100_000)
+	root := w.build(map[string]string{"book.txt": text, "docs/page.html": "page", "big.bin": strings.Repeat("0123456789abcdef", 300_000)})
+	base := "http://127.0.0.1/ipfs/" + root.String()
+	leafOf := func(name string) cid.Cid {
+		file, err := merkle.Resolve(t.Context(), w.store, root, name)
+		must(t, err)
+		b, err := w.store.Get(t.Context(), file)
+		must(t, err)
+		node, err := merkledag.DecodeProtobuf(b.RawData())
+		must(t, err)
+		return node.Links()[1].Cid
+	}
+	book, leaf := leafOf("book.txt"), leafOf("big.bin")
+	docs, err := merkle.Resolve(t.Context(), w.store, root, "docs")
+	must(t, err)
+	for range 2 {
+		w.get(base+"/book.txt", "Accept-Encoding", "gzip").wantHeader(t, "Content-Encoding", "gzip")
+		w.get(base+"/big.bin").want(t, 200, "")
+		w.get(base+"/docs/page.html").want(t, 200, "page")
+	}
+	write("/ipfs/"+book.String(), "/ipfs/"+leaf.String(), "/ipfs/"+docs.String())
+	c := w.gateway().content
+	w.get("http://127.0.0.1/").want(t, 200, "") // whoever comes first has all forgotten
+	// A request that was under way keeps what it has read meanwhile.
+	late, err := w.store.Get(t.Context(), leaf)
+	must(t, err)
+	c.leaves.kept.Set(leaf, late)
+	if r, err := w.try(http.MethodGet, base+"/book.txt", "Accept-Encoding", "gzip"); err == nil && r.StatusCode == 200 {
+		t.Error("a text that is kept compressed")
+	}
+	if r, err := w.try(http.MethodGet, base+"/big.bin"); err == nil && r.StatusCode == 200 {
+		t.Error("a block that is kept")
+	}
+	w.get(base+"/docs/page.html").want(t, 410, "")
 }
 
 func TestThereIsNoPageAboutADeniedSite(t *testing.T) {

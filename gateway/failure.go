@@ -138,6 +138,8 @@ func (f *Failure) fromTrace(ctx context.Context, t *trace) {
 // classify is the one place where errors become kinds.
 func classify(ctx context.Context, err error) Kind {
 	switch {
+	case errors.Is(err, errStore):
+		return KindInternal
 	case errors.Is(err, errRules) && !unavailable(ctx, err) && !errors.Is(err, blockstore.ErrCorrupt):
 		return KindRules
 	case errors.Is(err, deny.ErrDenied):

@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io/fs"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -124,6 +127,55 @@ func TestBlockThatIsNotFoundIsNeverAMissingPath(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestErrorsOfTheStoreAreOursAndNameNoFileOfTheOperators(t *testing.T) {
+	const file = "/home/alice/private/draft.txt"
+	for _, c := range []struct {
+		name   string
+		cause  error
+		status int
+	}{
+		{"a disk that fails", &blockstore.BlockError{Kind: blockstore.ErrUnavailable, Err: &fs.PathError{Op: "read", Path: file, Err: syscall.EIO}}, 500},
+		{"a file in place that may not be read", &blockstore.BlockError{Kind: blockstore.ErrUnavailable, Err: fmt.Errorf("%q: %w", file, &fs.PathError{Op: "open", Path: file, Err: fs.ErrPermission})}, 500},
+		{"a file in place that has gone", &blockstore.BlockError{Kind: blockstore.ErrNotFound, Err: fmt.Errorf("moved: %q: %w", file, &fs.PathError{Op: "open", Path: file, Err: fs.ErrNotExist})}, 504},
+		{"a block that is damaged", &blockstore.BlockError{Kind: blockstore.ErrCorrupt, Err: errors.New("12 bytes of " + file + " are gone")}, 502},
+	} {
+		w, l := newLossyWorld(t, 5*time.Second)
+		files := map[string]string{"sub/f": "f", "_redirects": "/a /b"}
+		root := w.build(files)
+		w.publish("blog", root)
+		for _, path := range []string{"", "sub", "sub/f", "_redirects"} {
+			broken, err := merkle.Resolve(t.Context(), w.store, root, path)
+			must(t, err)
+			l.happens = func(_ context.Context, got cid.Cid) error {
+				if got.Equals(broken) {
+					return c.cause
+				}
+				return nil
+			}
+			ask := "http://blog.localhost/sub/f"
+			if path == "_redirects" {
+				ask = "http://blog.localhost/nothing"
+			}
+			for _, accept := range []string{"", "text/html", "application/json", "application/vnd.ipld.raw"} {
+				r := w.get(ask, "Accept", accept)
+				if (accept == "" || accept == "text/html") && r.StatusCode != c.status || r.StatusCode < 400 || strings.Contains(r.body, "alice") {
+					t.Errorf("%s, at %q, as %q: %d, want %d: %s", c.name, path, accept, r.StatusCode, c.status, r.body)
+				}
+			}
+		}
+	}
+}
+
+func TestABlockThatCannotBeReadHereIsHadFromOthers(t *testing.T) {
+	store := blockstore.NewMemory()
+	w := newWorld(t, func(c *Config) {
+		c.Local = &lossy{Getter: store, happens: func(context.Context, cid.Cid) error {
+			return &blockstore.BlockError{Kind: blockstore.ErrUnavailable, Err: &fs.PathError{Op: "read", Path: "/x", Err: syscall.EIO}}
+		}}
+	})
+	w.get("http://127.0.0.1/ipfs/"+w.build(blog).String()+"/").want(t, 200, blog["index.html"])
 }
 
 func TestWrongBytesAre502AndRefusedBlocksAre422(t *testing.T) {

@@ -167,6 +167,11 @@ func (c *content) walk(ctx context.Context, root cid.Cid, path string) (merkle.P
 	if err != nil {
 		return place, err
 	}
+	for _, id := range place.CIDs { // what is kept of folders may be denied since
+		if err := c.backend.mayGive(ctx, id); err != nil {
+			return place, err
+		}
+	}
 	t.set(func(t *trace) { t.reading = true })
 	return c.paths.Open(ctx, place)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -31,6 +30,7 @@ type transaction struct {
 	ctx     context.Context
 	stop    func()
 	spelled string // the host as the client wrote it
+	here    bool   // the client is on this machine
 }
 
 // begin starts a request's clock and trace.
@@ -68,7 +68,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	x := begin(v.w, cleanRequest(r, g.cfg.TrustedProxies), g.cfg.RetrievalTimeout)
 	defer x.end()
-	v.out = x.w
+	v.out, x.here = x.w, v.here
 	if refused == nil {
 		refused = v.sit(x)
 	}
@@ -85,7 +85,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p := locate(g.hosts, h)
 	if p.kind == placeGateway || p.kind == placeUnknown {
 		if g.cfg.Routing != nil && strings.HasPrefix(x.r.URL.Path, "/routing/v1/") && g.domainOf(x, h, p) == "" {
-			x.r.Body = http.MaxBytesReader(x.w, x.r.Body, maxRoutingBody)
+			x.r.Body, x.r.RemoteAddr = http.MaxBytesReader(x.w, x.r.Body, maxRoutingBody), v.remote()
 			g.cfg.Routing.ServeHTTP(x.w, x.r)
 			return
 		}
@@ -161,7 +161,7 @@ func (g *gateway) serveContent(x *transaction, o origin, cors bool) {
 		x.w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	traceOf(x.ctx).set(func(t *trace) { t.whole = asksWhole(x.r) })
+	traceOf(x.ctx).set(func(t *trace) { t.whole, t.page = asksWhole(x.r), webRequest(x.r) })
 	if g.denies(x, o.prefix+x.r.URL.Path) {
 		return
 	}
@@ -191,7 +191,6 @@ func applyCORS(h http.Header) {
 // cleanRequest copies r without what only a trusted proxy may say, and with a
 // request URI that agrees with the path (a client may send an absolute one).
 func cleanRequest(r *http.Request, trusted []netip.Prefix) *http.Request {
-	forwardedHost, proto := r.Header.Get("X-Forwarded-Host"), r.Header.Get("X-Forwarded-Proto")
 	r2 := r.Clone(r.Context())
 	for k := range r2.Header {
 		if k == "Forwarded" || strings.HasPrefix(k, "X-Forwarded-") || strings.HasPrefix(k, "X-Original-") || k == "X-Rewrite-Url" || k == "X-Real-Ip" {
@@ -200,10 +199,10 @@ func cleanRequest(r *http.Request, trusted []netip.Prefix) *http.Request {
 	}
 	secure := r.TLS != nil
 	if fromProxy(r.RemoteAddr, trusted) {
-		if forwardedHost != "" {
-			r2.Host = forwardedHost
+		if h := forwarded(r.Header["X-Forwarded-Host"]); h != "" {
+			r2.Host = h
 		}
-		secure = secure || proto == "https"
+		secure = secure || strings.EqualFold(forwarded(r.Header["X-Forwarded-Proto"]), "https")
 	}
 	r2.URL = &url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
 	if path, ok := withoutDots(r.URL.Path); ok {
@@ -217,6 +216,16 @@ func cleanRequest(r *http.Request, trusted []netip.Prefix) *http.Request {
 		r2.Header.Set("X-Forwarded-Proto", "https") // how boxo and schemeOf are told
 	}
 	return r2
+}
+
+// forwarded is what the proxy that speaks to us says in a header that each proxy on
+// the way may have added to: the last item. What stands before it anybody may have written.
+func forwarded(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	_, last := cutLast(values[len(values)-1])
+	return last
 }
 
 func fromProxy(remote string, trusted []netip.Prefix) bool {
@@ -266,16 +275,6 @@ func checkRequest(r *http.Request) *Failure {
 		}
 	}
 	return nil
-}
-
-// remoteLoopback tells whether the client is on this machine.
-func remoteLoopback(r *http.Request) bool {
-	hostname, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return false
-	}
-	a, err := netip.ParseAddr(hostname)
-	return err == nil && a.Unmap().IsLoopback()
 }
 
 // fail answers with an error page and counts it.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -16,6 +17,7 @@ type guard struct {
 	hall    *hall
 	clients *clients // nil: no limits
 	log     *accessLog
+	warn    func() // that a proxy speaks for others, and is not trusted to
 	meter   *meter
 	open    atomic.Int64
 	maxOpen int64
@@ -32,6 +34,9 @@ func newGuard(cfg Config) (*guard, error) {
 		blocks:  int64(cfg.RetrievalBlocks),
 		bytes:   cfg.RetrievalBytes,
 	}
+	g.warn = sync.OnceFunc(func() {
+		cfg.Log.Warn("a proxy on this machine passes requests on: until trusted_proxies names it, all its clients count as one")
+	})
 	g.maxOpen = int64(streamsPerWorked*cfg.MaxConcurrent + g.hall.capacity())
 	var err error
 	g.meter, err = newMeter(cfg.Metrics, g)
@@ -48,6 +53,7 @@ type visit struct {
 	w      http.ResponseWriter
 	r      *http.Request // as it came
 	addr   netip.Addr    // of the client; invalid where that isn't known
+	here   bool          // the client is on this machine, and speaks for nobody else
 	began  time.Time
 	client *client
 	seat   *seat
@@ -59,10 +65,16 @@ type visit struct {
 // arrive lets a request in, or says why not. leave has to follow in either case.
 func (g *guard) arrive(w http.ResponseWriter, r *http.Request) (visit, *Failure) {
 	v := visit{g: g, w: w, r: r, addr: clientAddr(r, g.trusted), began: time.Now()}
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && peer.Addr().Unmap().IsLoopback() {
+		v.here = !passedOn(r.Header)
+		if !v.here && v.addr.IsLoopback() && !isTrusted(v.addr, g.trusted) {
+			g.warn()
+		}
+	}
 	if g.open.Add(1) > g.maxOpen {
 		return v, busy()
 	}
-	if g.clients == nil || !v.addr.IsValid() || v.addr.IsLoopback() {
+	if g.clients == nil || v.here || !v.addr.IsValid() {
 		return v, nil
 	}
 	var after time.Duration
@@ -80,7 +92,7 @@ func (g *guard) arrive(w http.ResponseWriter, r *http.Request) (visit, *Failure)
 
 // sit takes the request's place among those that are worked on.
 func (v *visit) sit(x *transaction) *Failure {
-	s, err := v.g.hall.sit(x.ctx, v.addr)
+	s, err := v.g.hall.sit(x.ctx, clientKey(v.addr))
 	if err != nil {
 		return busy()
 	}
@@ -107,6 +119,29 @@ func (v *visit) leave() {
 	}
 	v.g.meter.count(v)
 	v.g.log.write(v)
+}
+
+// passedOn tells whether a request says that it is somebody else's, sent on by a
+// proxy: then where it comes from says nothing about who asks.
+func passedOn(h http.Header) bool {
+	for _, k := range [...]string{"X-Forwarded-For", "Forwarded", "Via", "X-Real-Ip", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+		if h[k] != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// remote is the client as handlers behind the gateway may count it, in place of
+// Request.RemoteAddr.
+func (v *visit) remote() string {
+	switch {
+	case v.here || !v.addr.IsValid():
+		return v.r.RemoteAddr
+	case v.addr.IsLoopback():
+		return "proxy" // no address: they would take it for this machine's own
+	}
+	return netip.AddrPortFrom(v.addr, 0).String()
 }
 
 // clientAddr is who asks: the peer of the connection, or, where that is a

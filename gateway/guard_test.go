@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -201,6 +203,88 @@ func TestAClientThatAsksTooOftenIsToldWhenToComeBack(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		asks("198.51.100.7", 404, 429)
 	})
+}
+
+func TestOnlyWhoIsOnThisMachineIsTakenForIt(t *testing.T) {
+	var said bytes.Buffer
+	routed := make(chan string, 1)
+	routing := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { routed <- r.RemoteAddr })
+	for _, c := range []struct {
+		remote, header, value string
+		trusted               []netip.Prefix
+		limited, warns        bool
+		routing               string
+	}{
+		{"127.0.0.1:5", "", "", nil, false, false, "127.0.0.1:5"},
+		{"127.0.0.1:5", "", "", loopback, false, false, "127.0.0.1:5"},
+		{"127.0.0.1:5", "X-Forwarded-For", "198.51.100.7", nil, true, true, "proxy"},
+		{"[::1]:5", "Via", "1.1 proxy", nil, true, true, "proxy"},
+		{"[::ffff:127.0.0.1]:5", "Forwarded", "for=198.51.100.7", nil, true, true, "proxy"},
+		{"127.0.0.1:5", "X-Forwarded-For", "198.51.100.7", loopback, true, false, "198.51.100.7:0"},
+		{"127.0.0.1:5", "X-Forwarded-For", "unknown", loopback, true, false, "proxy"},
+		{"127.0.0.1:5", "X-Forwarded-For", "127.0.0.1", loopback, true, false, "proxy"}, // of the proxy's proxy
+		{"198.51.100.7:5", "X-Forwarded-For", "127.0.0.1", loopback, true, false, "198.51.100.7:0"},
+	} {
+		said.Reset()
+		h, err := New(Config{
+			Blocks: blockstore.NewMemory(), Clients: ClientLimits{Requests: .01, Burst: 3}, TrustedProxies: c.trusted, Routing: routing,
+			Sites: &knownSites{list: []Site{{Alias: "secret", Title: "SECRET"}}}, Log: slog.New(slog.NewTextHandler(&said, nil)),
+		})
+		must(t, err)
+		ask := func(url string) *httptest.ResponseRecorder {
+			r := httptest.NewRequest(http.MethodGet, url, nil)
+			if r.RemoteAddr = c.remote; c.header != "" {
+				r.Header.Set(c.header, c.value)
+			}
+			rec := httptest.NewRecorder()
+			h.ServeHTTP(rec, r)
+			return rec
+		}
+		if ask("http://localhost/routing/v1/providers/x"); <-routed != c.routing {
+			t.Errorf("%+v: another remote was told to what is behind the gateway", c)
+		}
+		if shown := strings.Contains(ask("http://127.0.0.1/").Body.String(), "SECRET"); shown == c.limited {
+			t.Errorf("%+v: the node's sites were shown: %v", c, shown)
+		}
+		ask("http://localhost/")
+		if limited := ask("http://localhost/").Code == http.StatusTooManyRequests; limited != c.limited {
+			t.Errorf("%+v: limited: %v", c, limited)
+		}
+		if n := strings.Count(said.String(), "trusted_proxies"); n > 1 || (n == 1) != c.warns {
+			t.Errorf("%+v: warned %d times", c, n)
+		}
+	}
+}
+
+func TestAClientWaitsInOneLineWhicheverOfItsAddressesItUses(t *testing.T) {
+	g, err := newGuard(Config{Metrics: prometheus.NewRegistry(), MaxConcurrent: 2, MaxRetrievals: 1, Log: slog.New(slog.DiscardHandler)})
+	must(t, err)
+	sit := func(ctx context.Context, addr string) (visit, *Failure) {
+		v := visit{g: g, addr: netip.MustParseAddr(addr)}
+		pw, ctx, stop := pace(httptest.NewRecorder(), withTrace(ctx, &trace{}), time.Minute)
+		defer stop()
+		return v, v.sit(&transaction{w: pw, ctx: ctx})
+	}
+	for range 2 { // all the places there are
+		first, _ := sit(t.Context(), "2001:db8::1")
+		defer first.seat.leave()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var ended sync.WaitGroup
+	for _, addr := range []string{"2001:db8::2", "2001:db8::3"} {
+		ended.Go(func() { _, _ = sit(ctx, addr) })
+	}
+	for n := 0; n < 2; _, n = g.hall.work.state() {
+		runtime.Gosched()
+	}
+	g.hall.work.mu.Lock()
+	lines := len(g.hall.work.lines)
+	g.hall.work.mu.Unlock()
+	if lines != 1 {
+		t.Errorf("one network's addresses stand in %d lines", lines)
+	}
+	cancel()
+	ended.Wait()
 }
 
 func TestAClientHasOnlySoManyRequestsOpen(t *testing.T) {

@@ -7,18 +7,20 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"github.com/holdfast-sites/holdfast/blockstore"
+	"github.com/holdfast-sites/holdfast/naming/deny"
 )
 
 // hotBlocks keeps the blocks of large files that are asked for again and again:
 // hashing them each time would take longer than sending them.
 type hotBlocks struct {
-	get  blockstore.Getter
-	kept *otter.Cache[cid.Cid, blockstore.Block]
+	get    blockstore.Getter
+	denied *deny.Lists // what was kept may be denied since
+	kept   *otter.Cache[cid.Cid, blockstore.Block]
 }
 
 // newHotBlocks keeps about most bytes of blocks.
-func newHotBlocks(g blockstore.Getter, most int64) *hotBlocks {
-	return &hotBlocks{get: g, kept: otter.Must(&otter.Options[cid.Cid, blockstore.Block]{
+func newHotBlocks(g blockstore.Getter, denied *deny.Lists, most int64) *hotBlocks {
+	return &hotBlocks{get: g, denied: denied, kept: otter.Must(&otter.Options[cid.Cid, blockstore.Block]{
 		MaximumWeight: uint64(max(most, 1)),
 		Weigher:       func(_ cid.Cid, b blockstore.Block) uint32 { return uint32(b.Size()) + entryWeight },
 		Executor:      inPlace,
@@ -27,7 +29,7 @@ func newHotBlocks(g blockstore.Getter, most int64) *hotBlocks {
 
 // Get implements blockstore.Getter.
 func (h *hotBlocks) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
-	if b, ok := h.kept.GetIfPresent(c); ok {
+	if b, ok := h.kept.GetIfPresent(c); ok && checkBlock(ctx, h.denied, c) == nil {
 		return b, nil
 	}
 	b, err := h.get.Get(ctx, c)

@@ -51,3 +51,10 @@ func (k *kept[K, V]) put(key K, v V) {
 		k.lru.RemoveOldest()
 	}
 }
+
+// forget drops everything.
+func (k *kept[K, V]) forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.lru.Purge()
+}

@@ -150,7 +150,7 @@ func (g *gateway) resolveAddress(x *transaction, h host, address string) (string
 }
 
 func (g *gateway) aliasOf(x *transaction, id string) (naming.Name, bool) {
-	if g.cfg.Sites == nil || !validDomain(id) || strings.Contains(id, ".") || !(remoteLoopback(x.r)) {
+	if g.cfg.Sites == nil || !validDomain(id) || strings.Contains(id, ".") || !x.here {
 		return naming.Name{}, false
 	}
 	return g.cfg.Sites.ByAlias(x.ctx, id)

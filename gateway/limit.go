@@ -11,8 +11,8 @@ import (
 )
 
 // ClientLimits bound what one client takes: an IPv4 address, or the /64 of an
-// IPv6 address. The zero value bounds nothing. Loopback addresses are not
-// limited, unless a trusted proxy speaks for them.
+// IPv6 address. The zero value bounds nothing. Clients on this machine are not
+// limited; a proxy there that is not trusted is one client with all whom it speaks for.
 type ClientLimits struct {
 	Requests   float64 // a second on average; 0: no limit
 	Burst      int     // requests that may come at once; 0: ten seconds' worth

@@ -56,9 +56,9 @@ const (
 )
 
 // reader tells where the reader is. Both sides of the connection have to be on
-// this machine: a name that leads here could be anybody's.
+// this machine, and no proxy between them: a name that leads here could be anybody's.
 func (g *gateway) reader(x *transaction, h host) reader {
-	if h.loopback() && remoteLoopback(x.r) {
+	if h.loopback() && x.here {
 		return readerHere
 	}
 	return readerElsewhere

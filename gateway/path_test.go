@@ -145,6 +145,12 @@ func TestForwardedHeadersCountOnlyFromTrustedProxies(t *testing.T) {
 	r.want(t, 301, "")
 	r.wantHeader(t, "Location", "https://"+root.String()+".ipfs.gw.example/")
 	behind.get("http://internal:5/", "X-Forwarded-Host", "a@b").want(t, 400, "")
+	behind.build(blog)
+	for range 2 { // what the client wrote comes before what the proxy adds, in one header or in two
+		r = behind.get("http://internal/ipfs/"+root.String()+"/", "X-Forwarded-Host", "evil.example, gw.example", "X-Forwarded-Proto", "http", "X-Forwarded-Proto", "HTTPS")
+		r.wantHeader(t, "Location", "https://"+root.String()+".ipfs.gw.example/")
+		behind.get("http://internal/style.css", "X-Forwarded-Host", "evil.example", "X-Forwarded-Host", root.String()+".ipfs.gw.example").want(t, 200, "body{}")
+	}
 }
 
 func TestMalformedRequestsAreRefused(t *testing.T) {

@@ -253,7 +253,7 @@ func (a *answer) put(h http.Header, fields []field, b *binding, now time.Time) {
 // spelledHost is the host that the client asked for, as it wrote it.
 func spelledHost(r *http.Request, trusted []netip.Prefix) string {
 	if len(trusted) > 0 && r.Header["X-Forwarded-Host"] != nil && fromProxy(r.RemoteAddr, trusted) {
-		if h := r.Header.Get("X-Forwarded-Host"); h != "" {
+		if h := forwarded(r.Header["X-Forwarded-Host"]); h != "" {
 			return h
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -50,6 +52,7 @@ type supply struct {
 	denied *deny.Lists
 	here   blockstore.Getter
 	others blockstore.Getter // here, too, may be among them; nil: there are none
+	log    *slog.Logger      // may be nil
 }
 
 // Get implements blockstore.Getter. Beyond its errors: *deny.Error, errBusy, errBudget.
@@ -58,12 +61,13 @@ func (s supply) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
 		return blockstore.Block{}, err
 	}
 	b, err := s.here.Get(ctx, c)
-	if err == nil || s.others == nil || !errors.Is(err, blockstore.ErrNotFound) && !errors.Is(err, blockstore.ErrCorrupt) {
-		return b, err
+	if err == nil || s.others == nil || !elsewhere(err) {
+		return b, s.outward(ctx, err)
 	}
 	seat := traceOf(ctx).seat
 	if seat == nil {
-		return s.others.Get(ctx, c)
+		b, err = s.others.Get(ctx, c)
+		return b, s.outward(ctx, err)
 	}
 	if err := seat.budget.ask(); err != nil {
 		return blockstore.Block{}, err
@@ -73,7 +77,7 @@ func (s supply) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
 	}
 	defer seat.back(ctx)
 	if b, err = s.others.Get(ctx, c); err != nil {
-		return b, err
+		return b, s.outward(ctx, err)
 	}
 	if err := seat.budget.got(len(b.RawData())); err != nil {
 		return blockstore.Block{}, err
@@ -81,13 +85,38 @@ func (s supply) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
 	return b, nil
 }
 
+// elsewhere tells whether a block that can't be had here may be had from others.
+func elsewhere(err error) bool {
+	return errors.Is(err, blockstore.ErrNotFound) || errors.Is(err, blockstore.ErrCorrupt) || errors.Is(err, blockstore.ErrUnavailable)
+}
+
+// errStore says that what is kept here can't be read.
+var errStore = errors.New("this gateway can't read what it keeps")
+
+// outward is an error as readers may see it: why a block can't be had here names
+// files of the operator's, and is for the log.
+func (s supply) outward(ctx context.Context, err error) error {
+	var block *blockstore.BlockError
+	var asked asker
+	if !errors.As(err, &block) || block.Err == nil || errors.Is(err, blockstore.ErrRefused) || errors.As(err, &asked) || ctx.Err() != nil {
+		return err
+	}
+	if s.log != nil {
+		s.log.Warn("gateway: read a block", "err", err)
+	}
+	if file := (*fs.PathError)(nil); errors.As(err, &file) && !errors.Is(err, blockstore.ErrNotFound) && !errors.Is(err, blockstore.ErrCorrupt) {
+		return errStore
+	}
+	return &blockstore.BlockError{CID: block.CID, Kind: block.Kind}
+}
+
 // inTurn has whatever may wait for others do so in turn.
 func (cfg Config) inTurn() Config {
 	if cfg.Local == nil {
 		cfg.Local = cfg.Blocks
-		cfg.Blocks = supply{denied: cfg.Denied, here: cfg.Local}
+		cfg.Blocks = supply{denied: cfg.Denied, here: cfg.Local, log: cfg.Log}
 	} else {
-		cfg.Blocks = supply{denied: cfg.Denied, here: cfg.Local, others: cfg.Blocks}
+		cfg.Blocks = supply{denied: cfg.Denied, here: cfg.Local, others: cfg.Blocks, log: cfg.Log}
 	}
 	if c, ok := cfg.Names.(Changing); ok {
 		cfg.Names = patientChanging{patientNames{cfg.Names}, c}

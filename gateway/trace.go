@@ -43,6 +43,7 @@ type trace struct {
 	fresh   time.Time // for how long clients may keep that; zero: for ever
 	changes uint64    // of the names, before they were asked
 	whole   bool      // the answer holds all that is below the path
+	page    bool      // the answer may be a folder's index page
 	allowed cid.Cid   // root of a path that a rule of the denylist allows
 	reading bool      // the path is resolved, its content is being read
 	failed  *stepFailure
@@ -104,7 +105,7 @@ func (t *trace) snapshot() *trace {
 	defer t.mu.Unlock()
 	return &trace{
 		started: t.started, alias: t.alias, domain: t.domain, name: t.name, record: t.record,
-		root: t.root, base: t.base, below: t.below, whole: t.whole, allowed: t.allowed, path: t.path,
+		root: t.root, base: t.base, below: t.below, whole: t.whole, page: t.page, allowed: t.allowed, path: t.path,
 		until: t.until, fresh: t.fresh, changes: t.changes, reading: t.reading, failed: t.failed,
 	}
 }

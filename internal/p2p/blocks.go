@@ -59,8 +59,8 @@ type blocks struct {
 // Get implements blockstore.Getter.
 func (b *blocks) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
 	blk, err := b.node.cfg.Store.Get(ctx, c)
-	// A block that is damaged here may be whole elsewhere.
-	if err == nil || !errors.Is(err, blockstore.ErrNotFound) && !errors.Is(err, blockstore.ErrCorrupt) {
+	// A block that is damaged here, or that can't be read, may be whole elsewhere.
+	if err == nil || !errors.Is(err, blockstore.ErrNotFound) && !errors.Is(err, blockstore.ErrCorrupt) && !errors.Is(err, blockstore.ErrUnavailable) {
 		return blk, err
 	}
 	if blk, ok := b.cache.get(c); ok {

@@ -19,7 +19,6 @@ func verdict(chain *rule, path string) *rule {
 
 // block is the rule for what is at a path below a CID.
 func (t *table) block(c cid.Cid, path string) *rule {
-	path = strings.Trim(path, "/")
 	found := verdict(t.blocks[string(c.Hash())], path)
 	if len(t.double) == 0 {
 		return found
@@ -34,7 +33,6 @@ func (t *table) block(c cid.Cid, path string) *rule {
 // name is the rule for what is at a path below a name or domain. One for the
 // name alone counts for all that is below it: without the name there is no way to it.
 func (t *table) name(id, path string) *rule {
-	path = strings.Trim(path, "/")
 	key, ok := nameKey(id)
 	if !ok {
 		return nil
@@ -88,12 +86,11 @@ func (t *table) lookUp(found *rule, text string, code uint64) *rule {
 	return found
 }
 
-// below tells whether a rule denies something further down than path below c.
-func (t *table) below(c cid.Cid, path string) *rule {
-	path = strings.Trim(path, "/")
-	for r := t.blocks[string(c.Hash())]; r != nil; r = r.older {
+// below is a rule that denies something further down than a path below a key, or nil.
+func below(chain *rule, path string) *rule {
+	for r := chain; r != nil; r = r.older {
 		if !r.allow && r.path != "" && (path == "" || strings.HasPrefix(r.path, path+"/")) {
-			if v := verdict(t.blocks[string(c.Hash())], r.path); v == r {
+			if v := verdict(chain, r.path); v == r {
 				return r
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 )
 
 // ErrDenied is what every Error is.
@@ -55,6 +56,7 @@ const DefaultStatus = http.StatusGone
 type rule struct {
 	path   string // below the key, without slashes at its ends; "" is the key itself
 	prefix bool   // whatever begins with path
+	tree   bool   // with prefix: path and what is below it, and not what merely begins like it
 	allow  bool
 	status uint16
 	line   int32
@@ -67,7 +69,8 @@ func (r *rule) matches(path string) bool {
 	if !r.prefix {
 		return r.path == path
 	}
-	return len(path) >= len(r.path) && path[:len(r.path)] == r.path
+	rest, ok := strings.CutPrefix(path, r.path)
+	return ok && (!r.tree || r.path == "" || rest == "" || rest[0] == '/')
 }
 
 // later tells whether r is of a later line than o, which may be nil.

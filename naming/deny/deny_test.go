@@ -136,10 +136,26 @@ func TestAnExceptionBelowANameHolds(t *testing.T) {
 	}
 }
 
+func TestARuleForAFolderIsNotForItsNamesakes(t *testing.T) {
+	l := mustOpen(t, "/ipfs/"+one.String()+"/a/*\n/ipns/domain.example/b//c/*\n")
+	for path, denied := range map[string]bool{
+		"/ipfs/" + one.String(): false, "/ipfs/" + one.String() + "/a": true, "/ipfs/" + one.String() + "/a/": true, "/ipfs/" + one.String() + "//a//x": true,
+		"/ipfs/" + one.String() + "/x/../a": true, "/ipfs/" + one.String() + "/ab": false, "/ipfs/" + one.String() + "/a.html": false,
+		"/ipns/domain.example/b/c/d": true, "/ipns/domain.example/b//c": true, "/ipns/domain.example/b/cd": false,
+	} {
+		if _, err := l.Path(path); (err != nil) != denied {
+			t.Errorf("%q: %v", path, err)
+		}
+	}
+	if l.Below("/ipns/domain.example") == nil || l.Below("/ipns/domain.example/b/") == nil || l.Below("/ipns/domain.example/b/c") != nil || l.Below("/ipns/other.example") != nil {
+		t.Error("below a name")
+	}
+}
+
 func TestWhatIsDeniedFurtherDownIsKnownAbove(t *testing.T) {
 	l := mustOpen(t, "/ipfs/"+one.String()+"/a/secret\n/ipfs/"+one.String()+"/b*\n!/ipfs/"+one.String()+"/b*\n")
 	for path, denied := range map[string]bool{"": true, "a": true, "/a/": true, "a/secret": false, "ab": false, "b": false} {
-		if err := l.Below(one, path); (err != nil) != denied {
+		if err := l.Below("/ipfs/" + one.String() + "/" + path); (err != nil) != denied {
 			t.Errorf("below %q: %v", path, err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	gopath "path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -172,9 +173,8 @@ func (l *Lists) Path(path string) (allowed bool, err error) {
 	if l.Empty() {
 		return false, nil
 	}
-	ns, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	id, rest, _ := strings.Cut(rest, "/")
 	t := l.now.Load()
+	ns, id, rest := split(path)
 	var r *rule
 	switch ns {
 	case "ipns":
@@ -201,13 +201,34 @@ func (l *Lists) CID(c cid.Cid) error {
 	return nil
 }
 
-// Below is an *Error where something further down than path, below root, is denied by its path.
-func (l *Lists) Below(root cid.Cid, path string) error {
+// Below is an *Error where something further down than a content path is denied by its path.
+func (l *Lists) Below(path string) error {
 	if l.Empty() {
 		return nil
 	}
 	t := l.now.Load()
-	return t.denial(t.below(root, path), "/ipfs/"+root.String()+"/"+strings.Trim(path, "/"))
+	ns, id, rest := split(path)
+	var chain *rule
+	switch ns {
+	case "ipns":
+		if key, ok := nameKey(id); ok {
+			chain = t.names[key]
+		}
+	case "ipfs":
+		c, err := cid.Decode(id)
+		if err != nil {
+			return nil
+		}
+		chain = t.blocks[string(c.Hash())]
+	}
+	return t.denial(below(chain, rest), path)
+}
+
+// split cuts a content path. What readers get by "a//b" is what is at "a/b".
+func split(path string) (ns, id, rest string) {
+	ns, rest, _ = strings.Cut(strings.TrimPrefix(gopath.Clean("/"+path), "/"), "/")
+	id, rest, _ = strings.Cut(rest, "/")
+	return ns, id, rest
 }
 
 // Name is an *Error where a name is denied.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	gopath "path"
 	"strconv"
 	"strings"
 
@@ -203,7 +204,8 @@ func (t *table) addPath(item string, r rule) error {
 	if err != nil {
 		return err
 	}
-	r.path = strings.Trim(path, "/")
+	r.tree = r.prefix && strings.HasSuffix(path, "/")
+	r.path = strings.Trim(gopath.Clean("/"+path), "/")
 	if c, err := cid.Decode(id); err == nil && ns != "/ipns/" && (ns != "" || c.Type() != cid.Libp2pKey) {
 		t.put(t.blocks, string(c.Hash()), r)
 		return nil
