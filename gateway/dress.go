@@ -80,16 +80,32 @@ func (a *attempt) setType(r *http.Request, path string) {
 	}
 }
 
+// ownOfListing are the fields without which the list of a folder, which is a page of
+// ours, would not be shown as one, whatever the site says of the files in it.
+var ownOfListing = []string{"Content-Security-Policy", "Content-Type", "Content-Disposition"}
+
 // applyHeaders puts the site's own fields over ours. What it says about caching counts
-// up to the end of the record that says what the site is.
+// up to the end of the record that says what the site is, and not for an error: next time there may be a page.
 func (c *content) applyHeaders(a *attempt, r *http.Request, o origin, hs Headers) {
-	cached, policy := a.header.Get("Cache-Control"), a.header["Content-Security-Policy"]
-	hs.apply(r.URL.Path, a.header)
-	if isListing(a.header) && policy != nil { // the page is ours, and so is its style
-		a.header["Content-Security-Policy"] = policy
+	if len(hs.rules) == 0 {
+		return
 	}
-	cc := a.header.Get("Cache-Control")
-	if a.siteCache = cc != cached; a.siteCache && o.mutable() {
+	ours := a.header.Clone()
+	hs.apply(r.URL.Path, a.header)
+	restore := func(field string) {
+		if delete(a.header, field); ours[field] != nil {
+			a.header[field] = ours[field]
+		}
+	}
+	if isListing(a.header) {
+		for _, field := range ownOfListing {
+			restore(field)
+		}
+	}
+	if a.as != 0 {
+		restore("Cache-Control")
+	}
+	if cc := a.header.Get("Cache-Control"); cc != ours.Get("Cache-Control") && o.mutable() {
 		if rec := traceOf(r.Context()).snapshot().record.Record; !rec.IsZero() {
 			a.header.Set("Cache-Control", capAge(cc, time.Until(rec.ValidUntil())))
 		}
