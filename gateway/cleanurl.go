@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"net/url"
 	gopath "path"
 	"strings"
 
@@ -29,7 +30,9 @@ func (c *content) serveClean(w *pacedWriter, r *http.Request, o origin, opts Opt
 	}
 	if strings.HasSuffix(path, "/") {
 		// Links on the page are relative to the folder that it is in.
-		moved(w, http.StatusMovedPermanently, localPath(strings.TrimRight(r.URL.EscapedPath(), "/"))+querySuffix(r.URL.RawQuery), o.mutable())
+		// Escaped anew, since a slash at the end may have been, and would be again.
+		to := url.URL{Path: strings.TrimSuffix(page, ".html")}
+		moved(w, http.StatusMovedPermanently, localPath(to.EscapedPath())+querySuffix(r.URL.RawQuery), o.mutable())
 		return true, true, 0, ""
 	}
 	a, ok := c.try(w, r, o, o.prefix+page, 0)

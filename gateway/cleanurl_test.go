@@ -46,7 +46,7 @@ func TestPagesAreFoundWithoutTheirExtension(t *testing.T) {
 		"/folder": "301 /folder/", "/folder/": "200 folder", "/folder/index.html": "200 folder",
 		"/both": "301 /both/", "/both/": "200 both folder", "/both.html": "200 both",
 		"/posts": "200 posts", "/posts/": "301 /posts", "/posts/one": "200 one", "/v1.2": "200 version",
-		"/bare/": "200 *", "/file.htm": "404 lost", "/file//": "301 /file", "//file/": "404 lost", "/.html": "404 lost", "/no": "404 lost",
+		"/bare/": "200 *", "/file.htm": "404 lost", "/file//": "301 /file", "/file%2F": "301 /file", "/v1.2%2f": "301 /v1.2", "/%66ile/": "301 /file", "//file/": "404 lost", "/.html": "404 lost", "/no": "404 lost",
 	})
 }
 

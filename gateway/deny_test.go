@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ipfs/boxo/ipld/merkledag"
 	"github.com/ipfs/go-cid"
@@ -220,4 +221,47 @@ func TestADeniedDomainAndTheNameBehindItAreNotServed(t *testing.T) {
 	w.get("http://other.example/").want(t, 200, "")
 	write("/ipns/" + name)
 	w.get("http://other.example/").want(t, 410, "")
+}
+
+func TestADeniedPathIsNotServedUnderAnotherThatLeadsThere(t *testing.T) {
+	p := &past{}
+	w, write := denying(t, func(c *Config) { c.Earlier = p })
+	old := w.build(map[string]string{"index.html": "old", "old.js": "old script"})
+	p.set(old, time.Now().Add(day))
+	root := w.build(map[string]string{
+		"index.html": "denied", "page.html": "denied", "d/index.html": "denied", "200.html": "denied", "sub/404.html": "denied", "a.js": strings.Repeat("hello", 1000), "a.js.br": "denied",
+		"404.html": "lost", "_redirects": "/x /page.html 200\n/x/* /page.html 200\n/y /d/ 200\n/z /page.html 404\n",
+	})
+	name := w.publish("blog", root).String()
+	origins := []string{"http://blog.localhost", "http://" + name + ".ipns.localhost", "http://127.0.0.1/ipns/" + name, "http://" + root.String() + ".ipfs.localhost", "http://127.0.0.1/ipfs/" + root.String()}
+	ways := map[string][]string{
+		"/index.html": {"/", "/index", "/index.html"}, "/page.html": {"/page", "/page.html", "/x", "/x/1", "/z"}, "/d/index.html": {"/d/", "/y/", "/d/index"},
+		"/200.html": {"/nothing", "/200"}, "/sub/404.html": {"/sub/nothing.js", "/sub/404"}, "/a.js.br": {"/a.js", "/a.js.br"}, "/old.js": {"/old.js"},
+	}
+	for _, at := range []struct {
+		rule    string
+		origins []string
+	}{{"/ipns/" + name, origins[:3]}, {"/ipfs/" + root.String(), origins}} {
+		for denied, paths := range ways {
+			write()
+			for _, path := range paths { // once, so that it could be ready
+				w.get(at.origins[0]+path, "Accept-Encoding", "br", "Sec-Fetch-Dest", "empty")
+			}
+			write(at.rule + denied)
+			for _, site := range at.origins {
+				for _, path := range paths {
+					r := w.get(site+path, "Accept-Encoding", "br", "Sec-Fetch-Dest", "empty")
+					if strings.Contains(r.body, "denied") && r.StatusCode != 410 || r.body == "old script" {
+						t.Errorf("%s%s is denied: %s%s is %d %.40q", at.rule[:6], denied, site, path, r.StatusCode, r.body)
+					}
+				}
+			}
+		}
+	}
+	write("/ipfs/" + old.String() + "/old.js")
+	w.get("http://blog.localhost/old.js").want(t, 404, "lost")
+	write("/ipns/" + name + "/d/i*")
+	w.get("http://blog.localhost/d/").want(t, 410, "")
+	write("/ipns/" + name + "/e/index.html")
+	w.get("http://blog.localhost/d/").want(t, 200, "denied") // nothing else is
 }

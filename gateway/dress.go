@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strconv"
@@ -22,6 +23,10 @@ func (c *content) fit(a *attempt, r *http.Request, o origin, path string) {
 // the site says of it. It reports false where the answer is held back: then it isn't to
 // be had (a.status says why), or a.moved or a.instead says where it is.
 func (c *content) dressUp(a *attempt, r *http.Request, o origin, path string) bool {
+	if !isListing(a.header) && c.deniesIndex(r.Context(), path) {
+		a.status = http.StatusGone
+		return false
+	}
 	asked := o.isolated() && a.as == 0 && path == o.prefix+r.URL.Path
 	var d dress
 	if o.isolated() {
@@ -55,6 +60,20 @@ func (c *content) dressUp(a *attempt, r *http.Request, o origin, path string) bo
 	return !c.hasSibling(a, r, o, path)
 }
 
+// deniesIndex tells whether a path is that of a folder whose first page the operator
+// doesn't serve, by the name of the site or by its root.
+func (c *content) deniesIndex(ctx context.Context, path string) bool {
+	if c.backend.denied.Empty() || !strings.HasSuffix(path, "/") {
+		return false
+	}
+	if c.backend.mayServe(ctx, path+indexPage) != nil {
+		return true
+	}
+	s := traceOf(ctx).snapshot()
+	fixed, rest := splitContent(path)
+	return !fixed.Defined() && s.root.Defined() && c.backend.mayServe(ctx, "/ipfs/"+s.root.String()+s.base+rest+indexPage) != nil
+}
+
 // isListing tells a list of a folder, boxo's or ours, by its entity tag.
 func isListing(h http.Header) bool { return strings.HasPrefix(h.Get("Etag"), listingEtag) }
 
@@ -80,16 +99,32 @@ func (a *attempt) setType(r *http.Request, path string) {
 	}
 }
 
+// ownOfListing are the fields without which the list of a folder, which is a page of
+// ours, would not be shown as one, whatever the site says of the files in it.
+var ownOfListing = []string{"Content-Security-Policy", "Content-Type", "Content-Disposition"}
+
 // applyHeaders puts the site's own fields over ours. What it says about caching counts
-// up to the end of the record that says what the site is.
+// up to the end of the record that says what the site is, and not for an error: next time there may be a page.
 func (c *content) applyHeaders(a *attempt, r *http.Request, o origin, hs Headers) {
-	cached, policy := a.header.Get("Cache-Control"), a.header["Content-Security-Policy"]
-	hs.apply(r.URL.Path, a.header)
-	if isListing(a.header) && policy != nil { // the page is ours, and so is its style
-		a.header["Content-Security-Policy"] = policy
+	if len(hs.rules) == 0 {
+		return
 	}
-	cc := a.header.Get("Cache-Control")
-	if a.siteCache = cc != cached; a.siteCache && o.mutable() {
+	ours := a.header.Clone()
+	hs.apply(r.URL.Path, a.header)
+	restore := func(field string) {
+		if delete(a.header, field); ours[field] != nil {
+			a.header[field] = ours[field]
+		}
+	}
+	if isListing(a.header) {
+		for _, field := range ownOfListing {
+			restore(field)
+		}
+	}
+	if a.as != 0 {
+		restore("Cache-Control")
+	}
+	if cc := a.header.Get("Cache-Control"); cc != ours.Get("Cache-Control") && o.mutable() {
 		if rec := traceOf(r.Context()).snapshot().record.Record; !rec.IsZero() {
 			a.header.Set("Cache-Control", capAge(cc, time.Until(rec.ValidUntil())))
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/holdfast-sites/holdfast/merkle"
+	"github.com/holdfast-sites/holdfast/naming/deny"
 )
 
 // A page that is open in a browser asks for its parts when it needs them, and the
@@ -50,7 +51,10 @@ func (c *content) serveEarlier(w *pacedWriter, r *http.Request, o origin) bool {
 		return false
 	}
 	path := s.base + s.path
-	err := c.haveFile(r.Context(), before, path)
+	err := checkPath(r.Context(), c.backend.denied, "/ipfs/"+before.String()+path)
+	if err == nil {
+		err = c.haveFile(r.Context(), before, path)
+	}
 	t.set(func(t *trace) { t.failed = nil }) // that it is not in the newest release remains true
 	if err != nil {
 		c.grace.note(before, err)
@@ -93,7 +97,7 @@ func (g *grace) before(ctx context.Context, s *trace) (cid.Cid, time.Time, bool)
 // note remembers a root that can't be read, so that not every missing path
 // waits for it.
 func (g *grace) note(root cid.Cid, why error) {
-	if errors.Is(why, merkle.ErrNoPath) || errors.Is(why, context.Canceled) {
+	if errors.Is(why, merkle.ErrNoPath) || errors.Is(why, context.Canceled) || errors.Is(why, deny.ErrDenied) {
 		return
 	}
 	g.mu.Lock()

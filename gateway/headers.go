@@ -18,6 +18,9 @@ import (
 // Netlify's syntax, at its root.
 const headersFile = "_headers"
 
+// byteOrderMark is what some editors put before a text. It says nothing.
+const byteOrderMark = "\ufeff"
+
 // Limits of such a file.
 const (
 	maxHeadersFile = 64 << 10 // bytes
@@ -54,6 +57,7 @@ func ParseHeaders(text []byte) (Headers, error) {
 	if len(text) > maxHeadersFile {
 		return p.out, fmt.Errorf("%s: larger than %d bytes", headersFile, maxHeadersFile)
 	}
+	text = bytes.TrimPrefix(text, []byte(byteOrderMark))
 	number := 0
 	for line := range bytes.Lines(text) {
 		number++
@@ -93,8 +97,7 @@ func (p *headersParser) line(number int, line string) error {
 	if err := checkFieldValue(name, value); err != nil {
 		return err
 	}
-	p.add(headerField{name, value})
-	return nil
+	return p.add(headerField{name, value})
 }
 
 func (p *headersParser) path(line string) error {
@@ -113,15 +116,22 @@ func (p *headersParser) path(line string) error {
 
 // add gives the last path a field. What it has under that name already stays:
 // the values are one list, as for a field that is sent twice.
-func (p *headersParser) add(f headerField) {
+func (p *headersParser) add(f headerField) error {
 	last := &p.out.rules[len(p.out.rules)-1]
 	for i := range last.fields {
-		if last.fields[i].name == f.name {
-			last.fields[i].value += ", " + f.value
-			return
+		if have := &last.fields[i]; have.name == f.name {
+			switch {
+			case f.name == "Content-Type" || f.name == "Content-Disposition":
+				return fmt.Errorf("%s stands twice, and is no list", f.name)
+			case len(have.value)+len(f.value)+2 > maxHeaderValue:
+				return fmt.Errorf("%s is longer than %d bytes with what stands above", f.name, maxHeaderValue)
+			}
+			have.value += ", " + f.value
+			return nil
 		}
 	}
 	last.fields = append(last.fields, f)
+	return nil
 }
 
 // apply sets the fields that the site wants for a path. All rules that match
@@ -153,7 +163,7 @@ var safeFields = []string{
 }
 
 // unsafePrefixes are of fields that gateways, and proxies before them, take as an order.
-var unsafePrefixes = []string{"X-Accel-", "X-Chunked-", "X-Forwarded-", "X-Ipfs-", "X-Lighttpd-", "X-Original-", "X-Real-", "X-Rewrite-", "X-Sendfile", "X-Stream-"}
+var unsafePrefixes = []string{"X-Accel-", "X-Chunked-", "X-Forwarded-", "X-Ipfs-", "X-Lighttpd-", "X-Litespeed-", "X-Original-", "X-Real-", "X-Reproxy-", "X-Rewrite-", "X-Sendfile", "X-Stream-"}
 
 // siteMaySet tells whether a site may set the field (canonical spelling).
 func siteMaySet(name string) bool {

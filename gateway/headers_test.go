@@ -124,16 +124,17 @@ func TestSiteCannotSetWhatIsNotItsOwn(t *testing.T) {
 func TestMistakesInAHeadersFileAreToldByLineAndTakeNoPageAway(t *testing.T) {
 	many := strings.Repeat("/a\n", maxHeaderRules) + "/b\n"
 	for text, want := range map[string]string{
-		"X-A: b\n":                               "line 1:",
-		"/a\n  X-A: b\nnonsense\n":               "line 3:",
-		"/a\n  X A: b\n":                         "line 2:",
-		"/a\n  X-A:\n":                           "line 2:",
-		"/a\n  X-A: \x01\n":                      "line 2:",
-		"/a\n  X-A: b\rX-B: c\n":                 "line 2:",
-		"/a\n  Content-Type: no type\n":          "line 2:",
-		"/*/*/*/*/*\n  X-A: b\n":                 "line 1:",
-		"/a b\n  X-A: b\n":                       "line 2:",
-		"\ufeff/a\n  X-A: b\n":                   "line 1:",
+		"X-A: b\n":                                   "line 1:",
+		"/a\n  X-A: b\nnonsense\n":                   "line 3:",
+		"/a\n  X A: b\n":                             "line 2:",
+		"/a\n  X-A:\n":                               "line 2:",
+		"/a\n  X-A: \x01\n":                          "line 2:",
+		"/a\n  X-A: b\rX-B: c\n":                     "line 2:",
+		"/a\n  Content-Type: no type\n":              "line 2:",
+		"/*/*/*/*/*\n  X-A: b\n":                     "line 1:",
+		"/a b\n  X-A: b\n":                           "line 2:",
+		"/a\n Content-Type: a/b\n Content-Type: a/b": "line 3: Content-Type stands twice",
+		"/a\n" + strings.Repeat(" Link: "+strings.Repeat("x", 1000)+"\n", 5): "line 6: Link is longer than 4096 bytes",
 		many:                                     "line 1001:",
 		"#" + strings.Repeat("x", 64<<10):        "larger than 65536 bytes",
 		"/a\n X-A: " + strings.Repeat("x", 5000): "line 2:",
@@ -150,6 +151,34 @@ func TestMistakesInAHeadersFileAreToldByLineAndTakeNoPageAway(t *testing.T) {
 	r := w.get(site + "/")
 	r.want(t, 200, "home")
 	r.wantHeader(t, "X-Frame-Options", "DENY")
+}
+
+func TestAByteOrderMarkBeforeHeadersAndOptionsSaysNothing(t *testing.T) {
+	hs, err := ParseHeaders([]byte("\ufeff/*\r\n  X-A: b\r\n"))
+	h := http.Header{}
+	hs.apply("/x", h)
+	if err != nil || h.Get("X-A") != "b" {
+		t.Errorf("%v, %v", h, err)
+	}
+	if o, err := ParseOptions([]byte("\ufefflisting: off\r\n")); err != nil || !o.NoListing {
+		t.Errorf("%+v, %v", o, err)
+	}
+}
+
+func TestAnErrorIsNotKeptForAsLongAsTheSiteHasItsFilesKept(t *testing.T) {
+	w := newWorld(t, nil)
+	site := w.dressed("/*\n  Cache-Control: public, max-age=999, immutable\n  X-Frame-Options: DENY\n")
+	if cc := w.get(site + "/").Header.Get("Cache-Control"); cc != "public, max-age=999, immutable" {
+		t.Errorf("of a page: %q", cc)
+	}
+	for _, path := range []string{"/no/such", "/nothing.js"} {
+		r := w.get(site + path)
+		r.want(t, 404, "lost")
+		r.wantHeader(t, "X-Frame-Options", "DENY")
+		if cc := r.Header.Get("Cache-Control"); strings.Contains(cc, "999") || strings.Contains(cc, "immutable") {
+			t.Errorf("%s: %q", path, cc)
+		}
+	}
 }
 
 func TestAHeadersFileThatIsAFolderIsNone(t *testing.T) {
@@ -201,11 +230,16 @@ func BenchmarkHeadersOfAHostileSite(b *testing.B) {
 	}
 }
 
-func TestASitesOwnPolicyLeavesTheListOfAFolderItsStyle(t *testing.T) {
+func TestASitesHeadersLeaveTheListOfAFolderAPage(t *testing.T) {
 	w := newWorld(t, nil)
-	w.publish("blog", w.build(map[string]string{"index.html": "x", "files/a": "a", "_headers": "/*\n  Content-Security-Policy: default-src 'self'\n  X-Frame-Options: DENY\n"}))
+	w.publish("blog", w.build(map[string]string{"index.html": "x", "files/a": "a", "_headers": "/*\n  Content-Security-Policy: default-src 'self'\n  X-Frame-Options: DENY\n/files/*\n  Content-Type: text/plain\n  Content-Disposition: attachment\n"}))
 	w.get("http://blog.localhost/").wantHeader(t, "Content-Security-Policy", "default-src 'self'")
 	r := w.get("http://blog.localhost/files/")
 	r.wantHeader(t, "X-Frame-Options", "DENY")
 	r.wantHeader(t, "Content-Security-Policy", pagePolicy())
+	r.wantHeader(t, "Content-Type", "text/html; charset=utf-8")
+	r.wantHeader(t, "Content-Disposition", "")
+	r = w.get("http://blog.localhost/files/a")
+	r.wantHeader(t, "Content-Type", "text/plain")
+	r.wantHeader(t, "Content-Disposition", "attachment")
 }

@@ -58,25 +58,30 @@ func contentPrefix(path string) string {
 	return strings.Join(parts[:min(3, len(parts))], "/")
 }
 
-// nearest404 looks for a 404 page in the path's folder and those above it.
-func (c *content) nearest404(r *http.Request) (string, bool) {
+// nearest404 looks for a 404 page in the path's folder and those above it. It
+// goes down, and no further than there are folders: a path can be much longer than a site is deep.
+func (c *content) nearest404(r *http.Request) (page string, ok bool) {
 	t := traceOf(r.Context())
 	s := t.snapshot()
 	if !s.root.Defined() {
 		return "", false
 	}
-	for dir := gopath.Dir(s.path); ; dir = gopath.Dir(dir) {
-		page := gopath.Join(dir, notFoundPage)
-		_, err := c.lookUp(r.Context(), s.root, strings.TrimPrefix(s.base+page, "/"))
-		if err == nil {
-			return page, true
+	within := strings.TrimSuffix(gopath.Dir(s.path), "/") + "/"
+	at := 1 // behind the slash of the folder that is looked at
+	folder, err := c.lookUp(r.Context(), s.root, strings.TrimPrefix(s.base, "/"))
+	for err == nil {
+		if _, err := c.lookUp(r.Context(), folder, notFoundPage); err == nil {
+			page = within[:at] + notFoundPage
 		}
-		if dir == "/" || dir == "." {
+		name, _, more := strings.Cut(within[at:], "/")
+		if !more {
 			break
 		}
+		folder, err = c.lookUp(r.Context(), folder, name)
+		at += len(name) + 1
 	}
-	t.set(func(t *trace) { t.failed = nil }) // as above
-	return "", false
+	t.set(func(t *trace) { t.failed = nil }) // a page that can't be had is none
+	return page, page != ""
 }
 
 // errRules says that the site's rules file can't be carried out.

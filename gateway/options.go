@@ -41,7 +41,7 @@ func ParseOptions(text []byte) (Options, error) {
 	}
 	var errs []error
 	number := 0
-	for line := range bytes.Lines(text) {
+	for line := range bytes.Lines(bytes.TrimPrefix(text, []byte(byteOrderMark))) {
 		number++
 		if err := o.line(strings.TrimSpace(string(line))); err != nil {
 			errs = append(errs, fmt.Errorf("%s: line %d: %w", optionsFile, number, err))

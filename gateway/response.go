@@ -162,7 +162,6 @@ type attempt struct {
 	text      []byte  // of a held-back answer
 	etag      string  // of the plain content
 	kind      string  // its media type
-	siteCache bool    // the site says how long the answer may be kept
 	plain     bool    // no sibling is to be looked for
 	sibling   coding  // that of the file that is read, or is to be read instead
 	instead   string  // path to try in place of a held-back answer: the same in another coding

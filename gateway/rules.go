@@ -121,28 +121,45 @@ type match map[string]string
 // pattern is a path in which ":name" stands for one segment and a final "*"
 // for the rest. A final slash makes no difference.
 type pattern struct {
-	segments []string // the first is empty: paths begin with a slash
+	segments []segment // the first is empty: paths begin with a slash
 	splat    bool
 	head     string // what the splat's first segment begins with: "/a*" has "a", "/a/*" nothing
 }
 
+// segment is a part of a path between slashes: itself, or any that is not empty.
+type segment struct{ text, placeholder string }
+
 func parsePattern(from string) (pattern, error) {
-	head, splat := strings.CutSuffix(strings.TrimSuffix(from, "/"), "*")
-	p := pattern{segments: strings.Split(head, "/"), splat: splat}
-	if splat {
-		last := len(p.segments) - 1
-		p.segments, p.head = p.segments[:last], p.segments[last]
-	}
+	path, splat := strings.CutSuffix(strings.TrimSuffix(from, "/"), "*")
+	p := pattern{splat: splat}
 	seen := map[string]bool{}
-	for _, s := range p.segments {
-		if name, ok := strings.CutPrefix(s, ":"); ok {
-			if seen[name] {
-				return p, fmt.Errorf("%.100q: placeholder :%s stands twice", from, name)
+	parts := strings.Split(path, "/")
+	for i, s := range parts {
+		name, ok := strings.CutPrefix(s, ":")
+		switch {
+		case !ok, name == "", splat && i == len(parts)-1: // what is escaped means itself, as in the path that is asked for
+			for text := range strings.SplitSeq(unescaped(s), "/") {
+				p.segments = append(p.segments, segment{text: text})
 			}
-			seen[name] = true
+			continue
+		case seen[name]:
+			return p, fmt.Errorf("%.100q: placeholder :%s stands twice", from, name)
 		}
+		seen[name] = true
+		p.segments = append(p.segments, segment{placeholder: name})
+	}
+	if last := len(p.segments) - 1; splat {
+		p.segments, p.head = p.segments[:last], p.segments[last].text
 	}
 	return p, nil
+}
+
+// unescaped resolves what is percent-encoded; what only looks so stays.
+func unescaped(s string) string {
+	if plain, err := url.PathUnescape(s); err == nil {
+		return plain
+	}
+	return s
 }
 
 // match compares the pattern with the segments of a path.
@@ -151,24 +168,21 @@ func (p pattern) match(have []string) (match, bool) {
 		return nil, false
 	}
 	for i, want := range p.segments {
-		if strings.HasPrefix(want, ":") && have[i] != "" {
-			continue
-		}
-		if want != have[i] {
+		if want.text != have[i] && (want.placeholder == "" || have[i] == "") {
 			return nil, false
 		}
+	}
+	rest := have[len(p.segments):]
+	if p.head != "" && (len(rest) == 0 || !strings.HasPrefix(rest[0], p.head)) {
+		return nil, false
 	}
 	m := match{}
 	if p.splat {
-		rest, ok := strings.CutPrefix(strings.Join(have[len(p.segments):], "/"), p.head)
-		if !ok {
-			return nil, false
-		}
-		m["splat"] = rest
+		m["splat"] = strings.Join(rest, "/")[len(p.head):]
 	}
 	for i, want := range p.segments {
-		if name, ok := strings.CutPrefix(want, ":"); ok && have[i] != "" {
-			m[name] = have[i]
+		if want.placeholder != "" {
+			m[want.placeholder] = have[i]
 		}
 	}
 	return m, true
@@ -185,7 +199,7 @@ type target struct {
 
 var (
 	absoluteTarget = regexp.MustCompile(`^((?:https?|ipfs|ipns)://[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?)([/?#].*)?$`)
-	placeholder    = regexp.MustCompile(`:[A-Za-z][A-Za-z0-9_]*`)
+	placeholder    = regexp.MustCompile(`:[A-Za-z][A-Za-z0-9_-]*`)
 )
 
 // parseTarget checks a rule's target against its status.
@@ -209,32 +223,43 @@ func parseTarget(r redirects.Rule) (target, error) {
 	return t, nil
 }
 
-// expand puts the values in, each escaped for its place. One pass: a value
-// that looks like a placeholder stays what it is.
-func (t target) expand(m match) (path, query, fragment string) {
-	put := func(template string, escape func(string) string) string {
-		return placeholder.ReplaceAllStringFunc(template, func(p string) string {
-			if v, ok := m[p[1:]]; ok {
-				return escape(v)
+// fill replaces the placeholders of a template that m knows, and has the text
+// between them pass through literal. One pass: a value that looks like a placeholder stays what it is.
+func (m match) fill(template string, literal, value func(string) string) string {
+	var b strings.Builder
+	at := 0
+	for _, span := range placeholder.FindAllStringIndex(template, -1) {
+		name := template[span[0]+1 : span[1]]
+		v, ok := m[name]
+		for !ok { // of ":year-:month" the dash is text, of ":my-slug" it may be name
+			cut := strings.LastIndexByte(name, '-')
+			if cut < 0 {
+				break
 			}
-			return p
-		})
+			name = name[:cut]
+			v, ok = m[name]
+		}
+		if ok {
+			b.WriteString(literal(template[at:span[0]]))
+			b.WriteString(value(v))
+			at = span[0] + 1 + len(name)
+		}
 	}
+	b.WriteString(literal(template[at:]))
+	return b.String()
+}
+
+func itself(s string) string { return s }
+
+// expand puts the values in, each escaped for its place.
+func (t target) expand(m match) (path, query, fragment string) {
 	segments := func(v string) string { return (&url.URL{Path: "/" + v}).EscapedPath()[1:] }
-	return put(t.path, segments), put(t.query, url.QueryEscape), put(t.fragment, url.PathEscape)
+	return m.fill(t.path, itself, segments), m.fill(t.query, itself, url.QueryEscape), m.fill(t.fragment, itself, url.PathEscape)
 }
 
 // contentPath is the path that a rewrite reads, in the site and nowhere above it.
 func (t target) contentPath(m match) string {
-	path := placeholder.ReplaceAllStringFunc(t.path, func(p string) string {
-		if v, ok := m[p[1:]]; ok {
-			return v
-		}
-		return p
-	})
-	if plain, err := url.PathUnescape(t.path); err == nil && !placeholder.MatchString(t.path) {
-		path = plain
-	}
+	path := m.fill(t.path, unescaped, itself)
 	clean := gopath.Clean("/" + path)
 	if strings.HasSuffix(path, "/") && clean != "/" {
 		clean += "/"

@@ -80,6 +80,28 @@ func TestRulesRedirectRewriteAndEnd(t *testing.T) {
 	w.get("http://ruled.localhost/_redirects").want(t, 200, "")
 }
 
+func TestWhatIsEscapedInARuleMeansItself(t *testing.T) {
+	w := newWorld(t, nil)
+	w.publish("escaped", w.build(map[string]string{"b c/é.html": "found", "x/1-2.txt": "1", "404.html": "lost", "_redirects": strings.Join([]string{
+		"/caf%C3%A9 /b%20c/%C3%A9.html 302",
+		"/naïve /b%20c/é.html 302",
+		"/sp%20ace/:what /b%20c/:what 200",
+		"/s%2Fl /deep 302",
+		"/100%25/* /percent/:splat 302",
+		"/pre%20fix* /rest/:splat 302",
+		"/in/* /b%20c/:splat 200",
+		"/date/:y/:m /x/:y-:m.txt 302",
+		"/slug/:my-slug/:my /x/:my-slug/:my 302",
+		"/c/:id /x/:id:x/%3Aid 302",
+		"/colon/: /x 302",
+	}, "\n")}))
+	w.wantAll("http://escaped.localhost", map[string]string{
+		"/caf%C3%A9": "302 /b%20c/%C3%A9.html", "/caf%c3%a9": "302 /b%20c/%C3%A9.html", "/na%C3%AFve": "302 /b%20c/%C3%A9.html",
+		"/sp%20ace/%C3%A9.html": "200 found", "/s/l": "302 /deep", "/s%2Fl": "302 /deep", "/100%25/a%25b": "302 /percent/a%25b", "/pre%20fixed": "302 /rest/ed", "/pre": "404 lost",
+		"/in/%C3%A9.html": "200 found", "/date/1/2": "302 /x/1-2.txt", "/slug/a/b": "302 /x/a/b", "/c/:x": "302 /x/:x:x/%3Aid", "/colon/:": "302 /x", "/colon/a": "404 lost",
+	})
+}
+
 func TestRuleNeverLeadsToAnotherOriginByWhatWasAsked(t *testing.T) {
 	w := newWorld(t, nil)
 	w.ruled("/to/* /:splat 302\n/p/:a/:b /:a/:b 302\n/x/* https://example.org/:splat 302\n/q/* /app.html?to=:splat 302")
@@ -255,6 +277,11 @@ func TestThousandsOfRulesAreEvaluatedAtOnce(t *testing.T) {
 	must(t, err)
 	if allocs := testing.AllocsPerRun(10, func() { rules.match("/x/nothing/" + strings.Repeat("y/", 1000)) }); allocs > 10 {
 		t.Errorf("%v allocations for a path that nothing matches", allocs)
+	}
+	many, err := ParseRedirects([]byte(strings.Repeat("/y* /\n", 8000)))
+	must(t, err)
+	if allocs := testing.AllocsPerRun(10, func() { many.match("/x" + strings.Repeat("/y", 10000)) }); allocs > 10 {
+		t.Errorf("%v allocations for a splat that nothing matches", allocs)
 	}
 	_, m, ok := rules.match("/x/3999/a/b")
 	if !ok || m["a"] != "x" || m["splat"] != "a/b" {

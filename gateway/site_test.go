@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +69,23 @@ func TestMissingPathGetsTheNearest404Page(t *testing.T) {
 	r := w.do(http.MethodHead, "http://blog.localhost/nothing")
 	r.want(t, 404, "")
 	r.wantHeader(t, "Content-Length", "12")
+}
+
+func TestALongPathThatIsMissingCostsNoMoreThanAShortOne(t *testing.T) {
+	w := newWorld(t, nil)
+	w.publish("blog", w.build(blog))
+	cost := func(path string) float64 {
+		return testing.AllocsPerRun(1, func() {
+			rec := httptest.NewRecorder()
+			w.handler.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "http://blog.localhost"+path, nil))
+			if rec.Code != http.StatusNotFound || rec.Body.String() != "no such doc" {
+				t.Errorf("%.20s: %d %q", path, rec.Code, rec.Body)
+			}
+		})
+	}
+	if short, long := cost("/docs/x/y"), cost("/docs/x"+strings.Repeat("/y", 10_000)); long > 3*short {
+		t.Errorf("%v allocations, %v for a short one", long, short)
+	}
 }
 
 func TestMissingPathOfASiteWithout404PageGetsOurs(t *testing.T) {
