@@ -283,7 +283,7 @@ func (b *backend) GetIPNSRecord(ctx context.Context, c cid.Cid) ([]byte, error) 
 		return nil, b.fail(ctx, StepName, err)
 	}
 	_, _, err = b.follow(ctx, n)
-	if r := traceOf(ctx).snapshot().record; !r.Record.IsZero() {
+	if r := traceOf(ctx).snapshot().record; !r.Record.IsZero() && !r.Record.Expired(b.now()) {
 		traceOf(ctx).set(func(t *trace) { t.failed = nil })
 		return r.Record.Bytes(), nil
 	}

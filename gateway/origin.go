@@ -52,6 +52,7 @@ func (g *gateway) serveGateway(x *transaction, h host, p place) {
 func (g *gateway) servePath(x *transaction, h host) {
 	x.w.Header().Set("Content-Security-Policy", sandbox)
 	x.w.Header().Set("X-Content-Type-Options", "nosniff")
+	x.w.Header().Set("Vary", "Accept") // verifying clients ask for blocks and CARs at the very same URLs
 	g.serveContent(x, origin{gateway: h}, true)
 }
 
