@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 
 	boxogw "github.com/ipfs/boxo/gateway"
@@ -24,6 +25,9 @@ const maxLabel = 63
 // serveGateway answers on a host that is no site's: by path.
 func (g *gateway) serveGateway(x *transaction, h host, p place) {
 	ns, id, rest := splitNamespace(x.r.URL.EscapedPath())
+	if plain, err := url.PathUnescape(id); err == nil {
+		id = plain
+	}
 	switch {
 	case g.serveOwn(x, h, p):
 	case ns == "" || p.kind == placeGateway && !p.config.serves("/"+ns):
