@@ -124,17 +124,24 @@ func (b *backend) ResolveMutable(ctx context.Context, p boxopath.Path) (boxopath
 	if err != nil {
 		return boxopath.ImmutablePath{}, 0, time.Time{}, err
 	}
-	base = traceOf(ctx).snapshot().below + base
+	t := traceOf(ctx).snapshot()
+	ending := ""
+	if strings.HasSuffix(p.String(), "/") {
+		ending = "/"
+	}
+	for _, n := range t.via { // what is denied of a name is denied of all that lead to it
+		way := strings.Join(append([]string{"/ipns/" + b.spelled.text(n) + base}, segments[2:]...), "/")
+		if err := b.mayServe(ctx, way+ending); err != nil {
+			return boxopath.ImmutablePath{}, 0, time.Time{}, err
+		}
+	}
+	base = t.below + base
 	traceOf(ctx).set(func(t *trace) { t.root, t.base = root, base })
 	joined, err := boxopath.Join(boxopath.FromCid(root), append(boxopath.StringToSegments(base), segments[2:]...)...)
 	if err != nil {
 		return boxopath.ImmutablePath{}, 0, time.Time{}, err
 	}
-	way := joined.String()
-	if strings.HasSuffix(p.String(), "/") && !strings.HasSuffix(way, "/") {
-		way += "/"
-	}
-	if err := b.mayServe(ctx, way); err != nil {
+	if err := b.mayServe(ctx, strings.TrimSuffix(joined.String(), "/")+ending); err != nil {
 		return boxopath.ImmutablePath{}, 0, time.Time{}, err
 	}
 	ip, err := boxopath.NewImmutablePath(joined)
@@ -200,6 +207,12 @@ func (b *backend) follow(ctx context.Context, n naming.Name) (cid.Cid, time.Dura
 	}
 	now := b.now()
 	ttl := chainTTL(chain, now)
+	f.via = []naming.Name{n}
+	for _, r := range chain {
+		if next := r.Record.Name(); next != n {
+			f.via = append(f.via, next)
+		}
+	}
 	f.root, f.below, f.until, f.fresh = root, t.snapshot().below, chainUntil(chain, ttl, now), now.Add(ttl)
 	if len(chain) > 0 { // else whoever resolves knows without records
 		f.record = chain[0]
@@ -244,13 +257,14 @@ type followed struct {
 	root         cid.Cid
 	below        string
 	record       naming.Resolution
-	until, fresh time.Time // as in the trace
+	via          []naming.Name // it and those that it led through
+	until, fresh time.Time     // as in the trace
 	changes      uint64
 	denials      uint64 // generation of what is denied
 }
 
 func (f followed) note(t *trace) {
-	t.record, t.below, t.until, t.fresh, t.changes = f.record, f.below, f.until, f.fresh, f.changes
+	t.via, t.record, t.below, t.until, t.fresh, t.changes = f.via, f.record, f.below, f.until, f.fresh, f.changes
 }
 
 // mayServe fails for a path that the operator denies.
@@ -283,7 +297,7 @@ func (b *backend) GetIPNSRecord(ctx context.Context, c cid.Cid) ([]byte, error) 
 		return nil, b.fail(ctx, StepName, err)
 	}
 	_, _, err = b.follow(ctx, n)
-	if r := traceOf(ctx).snapshot().record; !r.Record.IsZero() {
+	if r := traceOf(ctx).snapshot().record; !r.Record.IsZero() && !r.Record.Expired(b.now()) {
 		traceOf(ctx).set(func(t *trace) { t.failed = nil })
 		return r.Record.Bytes(), nil
 	}

@@ -2,16 +2,21 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/ipfs/go-cid"
 	carv2 "github.com/ipld/go-car/v2"
 
 	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/merkle"
+	"github.com/holdfast-sites/holdfast/naming"
 )
 
 // carBlocks reads a CAR: its roots and blocks in order.
@@ -106,4 +111,61 @@ func TestRecordIsServedAsItWasSigned(t *testing.T) {
 	if !strings.HasPrefix(r.Header.Get("Cache-Control"), "public, max-age=") {
 		t.Errorf("Cache-Control %q", r.Header.Get("Cache-Control"))
 	}
+	url, etag := "http://blog.localhost/?format=ipns-record", r.Header.Get("Etag")
+	w.get(url).wantHeader(t, "Etag", etag)
+	same := w.get(url, "If-None-Match", `"x", W/`+etag)
+	same.want(t, 304, "")
+	same.wantHeader(t, "Etag", etag)
+	same.wantHeader(t, "Content-Type", "")
+	if !strings.HasPrefix(same.Header.Get("Cache-Control"), "public, max-age=") {
+		t.Errorf("a 304 with Cache-Control %q", same.Header.Get("Cache-Control"))
+	}
+	w.get(url, "If-None-Match", strings.Trim(etag, `"`)).want(t, 200, "")
+	w.get(url, "Range", "bytes=0-9").want(t, 200, string(rec.Bytes()))
+	if head := w.do(http.MethodHead, url); head.StatusCode != 200 || head.body != "" || head.ContentLength != int64(len(rec.Bytes())) {
+		t.Errorf("HEAD: %d, %d bytes", head.StatusCode, head.ContentLength)
+	}
+	w.get("http://127.0.0.1/ipns/"+name.String()+"/below?format=ipns-record").want(t, 400, "")
+}
+
+func TestAnExpiredRecordIsNotServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		keys, err := naming.OpenKeyring(t.TempDir())
+		must(t, err)
+		_, err = keys.New("x")
+		must(t, err)
+		signer, err := keys.Signer("x")
+		must(t, err)
+		st, err := naming.Next(naming.Record{}, naming.Statement{Value: "/ipfs/" + missingCID(t, 1).String(), ValidUntil: time.Now().Add(time.Hour)})
+		must(t, err)
+		rec, err := signer.Sign(st)
+		must(t, err)
+		h, err := New(Config{Blocks: blockstore.NewMemory(), Names: agedNames{rec}})
+		must(t, err)
+		ask := func() *httptest.ResponseRecorder {
+			out := httptest.NewRecorder()
+			h.ServeHTTP(out, httptest.NewRequest(http.MethodGet, "http://127.0.0.1/ipns/"+signer.Name().String()+"?format=ipns-record", nil))
+			return out
+		}
+		time.Sleep(time.Hour - 10*time.Second)
+		if r := ask(); r.Code != 200 || r.Header().Get("Cache-Control") != "public, max-age=10" {
+			t.Errorf("ten seconds before its end: %d, %s", r.Code, r.Header().Get("Cache-Control"))
+		}
+		time.Sleep(20 * time.Second)
+		if r := ask(); r.Code != 502 || strings.Contains(r.Header().Get("Cache-Control"), "max-age") {
+			t.Errorf("after its end: %d, %s", r.Code, r.Header().Get("Cache-Control"))
+		}
+	})
+}
+
+// agedNames knows one record, and gives it whatever has become of it.
+type agedNames struct{ rec naming.Record }
+
+func (f agedNames) Follow(context.Context, naming.Name) ([]naming.Resolution, cid.Cid, error) {
+	root, _ := f.rec.Root()
+	chain := []naming.Resolution{{Record: f.rec, Fresh: time.Minute}}
+	if f.rec.Expired(time.Now()) {
+		return chain, root, naming.ErrExpired
+	}
+	return chain, root, nil
 }

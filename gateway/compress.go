@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -197,12 +198,19 @@ func (a *attempt) encode(p *packer, status int) bool {
 		}
 		return false
 	}
-	size, err := strconv.ParseInt(h.Get("Content-Length"), 10, 64)
-	if status == http.StatusPartialContent || err != nil || size < minCompress || !compressible(a.kind) || isListing(h) ||
+	length := h.Get("Content-Length")
+	if status == http.StatusPartialContent {
+		_, length, _ = strings.Cut(h.Get("Content-Range"), "/")
+	}
+	size, err := strconv.ParseInt(length, 10, 64)
+	if err != nil || size < minCompress || !compressible(a.kind) || isListing(h) ||
 		h.Get("Content-Encoding") != "" || strings.Contains(h.Get("Cache-Control"), "no-transform") || !strings.HasPrefix(etag, `"`) {
 		return false
 	}
 	addVary(h, "Accept-Encoding")
+	if status == http.StatusPartialContent {
+		return false
+	}
 	key := packedKey{etag: etag}
 	for _, c := range ownCodings {
 		if a.accepts&c != 0 {
@@ -226,6 +234,7 @@ func (a *attempt) encode(p *packer, status int) bool {
 		return false
 	}
 	if !p.space.TryAcquire(size) {
+		a.out.keep.forbid() // the next one may have it packed
 		return false
 	}
 	a.packing = &packing{packer: p, key: key, status: status, space: size}
@@ -260,6 +269,9 @@ func (a *attempt) finish() {
 		a.sendPacked(p.key, p.status, packed)
 		return
 	}
+	if _, known := p.packer.done.get(p.key); !known { // nobody had time to try
+		a.out.keep.forbid()
+	}
 	a.commit(p.status)
 	_, _ = a.out.Write(plain)
 }
@@ -283,10 +295,18 @@ func (a *attempt) coded(key packedKey) {
 }
 
 func addVary(h http.Header, field string) {
-	for _, v := range h.Values("Vary") {
-		if strings.Contains(v, field) {
-			return
+	if was := h["Vary"]; !hasVary(h, field) {
+		h.Set("Vary", strings.Join(append(slices.Clip(was), field), ", "))
+	}
+}
+
+func hasVary(h http.Header, field string) bool {
+	for _, v := range h["Vary"] {
+		for f := range strings.SplitSeq(v, ",") {
+			if strings.EqualFold(strings.TrimSpace(f), field) {
+				return true
+			}
 		}
 	}
-	h.Add("Vary", field)
+	return false
 }

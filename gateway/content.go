@@ -98,6 +98,12 @@ func (c *content) serve(w *pacedWriter, r *http.Request, o origin) (sent bool, s
 	if err != nil {
 		return false, http.StatusBadRequest, err.Error()
 	}
+	if format != "" { // caches must not take it for the content as it is
+		addVary(w.Header(), "Accept")
+	}
+	if format == ipnsRecordType {
+		return c.serveRecord(w, r, o, path)
+	}
 	if format == carMediaType {
 		// boxo, too, begins to answer before it has the first block.
 		if root.Defined() {
@@ -185,6 +191,7 @@ func (c *content) attempt(a *attempt, r *http.Request, o origin, path string) (*
 	} else if a.asked != "" || a.ranged {
 		r2 = r.Clone(r.Context())
 		plainTags(r2.Header, a.accepts)
+		a.ranged = r2.Header["Range"] != nil
 	}
 	if !c.serveFile(a, r2, o, path) {
 		c.run(a, r2, o, path)

@@ -219,6 +219,15 @@ func TestADeniedDomainAndTheNameBehindItAreNotServed(t *testing.T) {
 	write("/ipns/site.example/*")
 	w.get("http://site.example/").want(t, 410, "")
 	w.get("http://other.example/").want(t, 200, "")
+	links.Static["below.example"] = "/ipns/" + name + "/docs"
+	write("/ipns/"+name+"/style.css", "/ipns/"+name+"/docs/index.html")
+	for range 2 {
+		w.get("http://other.example/style.css").want(t, 410, "")
+		w.get("http://other.example/").want(t, 200, "")
+		w.get("http://below.example/").want(t, 410, "")
+		w.get("http://below.example/404.html").want(t, 200, "")
+		w.get("http://127.0.0.1/ipns/below.example?format=tar").want(t, 410, "")
+	}
 	write("/ipns/" + name)
 	w.get("http://other.example/").want(t, 410, "")
 }

@@ -175,6 +175,9 @@ func (f Failure) heading() string {
 	case KindRules:
 		return "The site's rules can't be used"
 	case KindLimited:
+		if f.Step != StepRequest {
+			return "Too much for one request"
+		}
 		return "Too many requests"
 	case KindBusy:
 		return "Too busy"
@@ -207,6 +210,9 @@ func (f Failure) advice() string {
 	case KindMalformed, KindRules:
 		return "Tell the site's author."
 	case KindLimited:
+		if f.Step != StepRequest {
+			return "Ask for a part of it with a Range header, or for the files one by one."
+		}
 		return "Slow down; your requests are answered again in a moment."
 	case KindBusy:
 		return "Try again in a few seconds."

@@ -232,7 +232,7 @@ func (c *content) sendFile(a *attempt, r *http.Request, f file, direct bool) {
 	if partial {
 		status = http.StatusPartialContent
 		h.Set("Content-Range", part.contentRange(f.Size()))
-	} else if direct && a.as == 0 && r.Method == http.MethodGet {
+	} else if direct && a.as == 0 && !a.ranged && r.Method == http.MethodGet {
 		a.out.keep.allow(lifetime, modified, f.stable, f.Size())
 	}
 	if r.Method == http.MethodHead || part.length() == 0 {

@@ -6,11 +6,15 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/holdfast-sites/holdfast/naming"
 )
 
 const (
 	carMediaType = "application/vnd.ipld.car"
 	tarMediaType = "application/x-tar"
+
+	ipnsRecordType = naming.MediaType
 )
 
 // formats are those that content can be had in beside its own, by what ?format= calls them.
@@ -22,7 +26,7 @@ var formats = map[string]string{
 	"cbor":        "application/cbor",
 	"dag-json":    "application/vnd.ipld.dag-json",
 	"dag-cbor":    "application/vnd.ipld.dag-cbor",
-	"ipns-record": "application/vnd.ipfs.ipns-record",
+	"ipns-record": ipnsRecordType,
 }
 
 // formatLeads is how a type begins that boxo takes for a format in an Accept header, in lower case only.

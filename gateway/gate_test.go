@@ -3,6 +3,8 @@ package gateway
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"testing"
@@ -147,5 +149,42 @@ func TestANameThatTakesItsTimeHoldsNoSeat(t *testing.T) {
 			t.Errorf("worked on and waiting, at once, while it waits, after: %v", seen)
 		}
 		s.leave()
+	})
+}
+
+// stuck is a client that reads nothing until it is told to.
+type stuck struct {
+	http.ResponseWriter
+	reads chan bool
+}
+
+func (s stuck) Write(p []byte) (int, error) {
+	<-s.reads
+	return len(p), nil
+}
+
+func TestAClientThatReadsNothingHoldsNoSeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHall(1, 1)
+		one, err := h.sit(t.Context(), anna)
+		must(t, err)
+		reads := make(chan bool)
+		w, _, stop := pace(stuck{httptest.NewRecorder(), reads}, t.Context(), time.Minute)
+		defer stop()
+		w.seat = one
+		written := make(chan bool)
+		go func() {
+			_, _ = w.Write([]byte("a small page"))
+			close(written)
+		}()
+		other, err := h.sit(t.Context(), ben) // has patience for a second
+		must(t, err)
+		close(reads)
+		<-written
+		one.leave()
+		other.leave()
+		if in, waiting := h.work.state(); in != 0 || waiting != 0 {
+			t.Errorf("%d are in, %d wait", in, waiting)
+		}
 	})
 }

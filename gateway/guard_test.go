@@ -341,27 +341,37 @@ func TestAClientGetsSoManyBytesASecondHoweverManyRequestsItMakes(t *testing.T) {
 	})
 }
 
-func TestTheTableOfClientsIsBoundedAndForgetsTheQuiet(t *testing.T) {
+func TestTheTableOfClientsIsBoundedAndACrowdShutsNobodyOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClients(ClientLimits{Requests: 1, Burst: 2})
 		c.max = 10
 		addr := netip.MustParseAddr("198.18.0.0")
-		refused := 0
-		for range 20 {
+		var busy []*client
+		for i := range 100 {
 			addr = addr.Next()
-			if one, _ := c.arrive(addr); one == nil {
-				refused++
+			one, _ := c.arrive(addr)
+			if one == nil {
+				t.Fatalf("the first request of client %d was refused", i)
+			}
+			if i < 9 {
+				busy = append(busy, one)
 			} else {
 				c.depart(one)
 			}
 		}
-		if len(c.known) != 10 || refused != 8 {
-			t.Errorf("%d are known; of ten that share one place %d were refused", len(c.known), refused)
+		if one, _ := c.arrive(anna); len(c.known) != 10 || one == c.others || one == nil {
+			t.Errorf("%d are known; anna: %v", len(c.known), one)
 		}
-		time.Sleep(5 * time.Second)
-		one, _ := c.arrive(anna)
-		if len(c.known) != 1 || one == c.others {
-			t.Errorf("%d are known after a while", len(c.known))
+		for _, one := range busy {
+			if c.known[netip.MustParseAddr("198.18.0.1")] != busy[0] || one.open != 1 {
+				t.Error("one that is busy was forgotten")
+			}
+		}
+		// Ten are busy: all others share one place.
+		for i, want := range []bool{true, true, false} {
+			if one, _ := c.arrive(addr.Next()); (one == c.others) != want {
+				t.Errorf("request %d of the others: %v", i, one)
+			}
 		}
 	})
 }

@@ -24,11 +24,11 @@ type ClientLimits struct {
 // longer than a connection may stand still.
 const MinClientBytes = 16 << 10
 
-// maxClients is how many clients are told apart. What is more shares one place.
+// maxClients is how many clients are told apart. Where so many are busy, what is more shares one place.
 const maxClients = 1 << 16
 
-// sweepEvery is how often, at most, a full table is looked through.
-const sweepEvery = time.Second
+// maxLooked is how many clients are looked at for one that can be forgotten.
+const maxLooked = 32
 
 // clients keeps count of each client.
 type clients struct {
@@ -38,7 +38,6 @@ type clients struct {
 	mu     sync.Mutex
 	known  map[netip.Addr]*client
 	others *client
-	swept  time.Time
 }
 
 // client is one of them. What is nil has no limit.
@@ -123,20 +122,32 @@ func (c *clients) find(key netip.Addr, now time.Time) *client {
 	if one := c.known[key]; one != nil {
 		return one
 	}
-	if len(c.known) >= c.max && now.Sub(c.swept) >= sweepEvery {
-		c.swept = now
-		for k, one := range c.known {
-			if one.open == 0 && now.After(one.full) {
-				delete(c.known, k)
-			}
-		}
-	}
-	if len(c.known) >= c.max {
+	if len(c.known) >= c.max && !c.forgetOne(now) {
 		return c.others
 	}
 	one := c.fresh()
 	c.known[key] = one
 	return one
+}
+
+// forgetOne makes room by a client that asks for nothing now, best by one of which
+// nothing need be remembered. Whoever has addresses enough to push others out has their tokens too.
+func (c *clients) forgetOne(now time.Time) bool {
+	var idle netip.Addr
+	looked := 0
+	for key, one := range c.known { // in no order that anybody could know
+		if looked++; one.open == 0 {
+			idle = key
+			if now.After(one.full) {
+				break
+			}
+		}
+		if looked == maxLooked {
+			break
+		}
+	}
+	delete(c.known, idle)
+	return idle.IsValid()
 }
 
 // sipWriter sends no faster than its client may receive.
@@ -181,6 +192,7 @@ func (w *sipWriter) wait(n int) error {
 	case <-t.C:
 		return nil
 	case <-w.ctx.Done():
+		turn.Cancel() // its others need not wait for what is not sent
 		return context.Cause(w.ctx)
 	}
 }

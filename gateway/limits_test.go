@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -117,6 +118,49 @@ func TestServeEndsWithinItsGraceThoughRequestsHang(t *testing.T) {
 	<-left
 	if _, err := net.Dial("tcp", ln.Addr().String()); err == nil {
 		t.Error("still listening")
+	}
+}
+
+func TestServeLetsRunningAnswersEndWhole(t *testing.T) {
+	half, rest := make(chan bool), make(chan bool)
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "one half, ")
+		_ = http.NewResponseController(w).Flush()
+		half <- true
+		<-rest
+		_, _ = io.WriteString(w, "and the other")
+	})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- Serve(ctx, ln, h, nil) }()
+	body := make(chan string, 1)
+	go func() {
+		resp, err := clientTo(t, ln.Addr().String()).Get("http://x/")
+		if err != nil {
+			body <- err.Error()
+			return
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		body <- fmt.Sprint(string(b), err)
+	}()
+	<-half
+	cancel()
+	for { // until it takes nobody new
+		conn, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			break
+		}
+		conn.Close()
+	}
+	close(rest)
+	if got := <-body; got != "one half, and the other<nil>" {
+		t.Errorf("%s", got)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("Serve: %v", err)
 	}
 }
 

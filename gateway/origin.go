@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 
 	boxogw "github.com/ipfs/boxo/gateway"
@@ -24,6 +25,9 @@ const maxLabel = 63
 // serveGateway answers on a host that is no site's: by path.
 func (g *gateway) serveGateway(x *transaction, h host, p place) {
 	ns, id, rest := splitNamespace(x.r.URL.EscapedPath())
+	if plain, err := url.PathUnescape(id); err == nil {
+		id = plain
+	}
 	switch {
 	case g.serveOwn(x, h, p):
 	case ns == "" || p.kind == placeGateway && !p.config.serves("/"+ns):
@@ -52,6 +56,7 @@ func (g *gateway) serveGateway(x *transaction, h host, p place) {
 func (g *gateway) servePath(x *transaction, h host) {
 	x.w.Header().Set("Content-Security-Policy", sandbox)
 	x.w.Header().Set("X-Content-Type-Options", "nosniff")
+	x.w.Header().Set("Vary", "Accept") // verifying clients ask for blocks and CARs at the very same URLs
 	g.serveContent(x, origin{gateway: h}, true)
 }
 

@@ -20,6 +20,7 @@ func TestPathsOnLocalhostRedirectToOrigins(t *testing.T) {
 	for path, want := range map[string]string{
 		"/ipfs/" + root.String():                           "http://" + root.String() + ".ipfs.localhost:99/",
 		"/ipfs/" + root.String() + "/docs/a%20b%25%23?x=1": "http://" + root.String() + ".ipfs.localhost:99/docs/a%20b%25%23?x=1",
+		"/ipfs/%62" + root.String()[1:] + "/a":             "http://" + root.String() + ".ipfs.localhost:99/a",
 		"/ipfs/" + v0 + "/docs/":                           "http://" + root.String() + ".ipfs.localhost:99/docs/",
 		"/ipns/" + name.String() + "/docs":                 "http://" + name.String() + ".ipns.localhost:99/docs",
 		"/ipns/" + name.Peer().String() + "/":              "http://" + name.String() + ".ipns.localhost:99/",
@@ -38,6 +39,7 @@ func TestPathsOnLocalhostRedirectToOrigins(t *testing.T) {
 	must(t, err)
 	r.wantHeader(t, "Location", "http://"+k2+".ipns.localhost/docs?x=1")
 	w.get("http://localhost/ipns/blog/").want(t, 400, "")
+	w.get("http://localhost/ipns/evil.example%2F@x/").want(t, 400, "")
 	w.get("http://ipns.localhost/").want(t, 404, "")
 	w.get("http://nobody.localhost/").want(t, 404, "")
 }

@@ -203,7 +203,10 @@ func (a *answer) send(w http.ResponseWriter, r *http.Request, b *binding, now ti
 	}
 	part := span{0, a.size}
 	status = http.StatusOK
-	if a.ranges && r.Header["Range"] != nil {
+	if r.Header["Range"] != nil {
+		if !a.ranges { // of the plain content there are parts
+			return 0, 0
+		}
 		p, partial, err := spanOf(r.Header, a.etag, a.modified, a.size)
 		if err != nil {
 			return 0, 0

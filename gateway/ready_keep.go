@@ -45,6 +45,13 @@ func (k *keeping) allow(lifetime string, modified time.Time, stable bool, size i
 	}
 }
 
+// forbid says that what goes out is not what the next one is to get.
+func (k *keeping) forbid() {
+	if k != nil {
+		k.allowed = false
+	}
+}
+
 // start notes the header.
 func (k *keeping) start(status int, h http.Header) {
 	if k == nil || !k.allowed {
@@ -69,11 +76,12 @@ func (k *keeping) add(p []byte) {
 	k.body = append(k.body, p...)
 }
 
-// variesByEncoding tells whether an answer depends on no other header than Accept-Encoding.
+// variesByEncoding tells whether an answer depends on no other header than Accept-Encoding,
+// and on whether a format is asked for by Accept: then it is not made ready.
 func variesByEncoding(vary []string) bool {
 	for _, v := range vary {
 		for f := range strings.SplitSeq(v, ",") {
-			if f = strings.TrimSpace(f); f != "" && !strings.EqualFold(f, "Accept-Encoding") {
+			if f = strings.TrimSpace(f); f != "" && !strings.EqualFold(f, "Accept-Encoding") && !strings.EqualFold(f, "Accept") {
 				return false
 			}
 		}
@@ -116,7 +124,7 @@ func (k *keeping) answer(now time.Time) *answer {
 		case "Accept-Ranges":
 			a.ranges = values[0] == "bytes" && k.header["Content-Encoding"] == nil
 		case "Vary":
-			a.varies = true
+			a.varies = hasVary(k.header, "Accept-Encoding")
 		}
 		f := field{key, slices.Clip(values)}
 		a.header = append(a.header, f)

@@ -97,12 +97,20 @@ const maxHanded = 64 << 10
 
 func (p *pacedWriter) hand(b []byte) (int, error) {
 	p.extend(p.stall)
+	var slow *time.Timer
+	if p.seat != nil { // a client that reads slowly takes the place of none that reads
+		slow = time.AfterFunc(moment, p.seat.stream)
+	}
 	n, err := p.ResponseWriter.Write(b)
+	if slow != nil {
+		slow.Stop()
+	}
 	p.written += int64(n)
 	p.keep.add(b[:n])
 	p.broken = p.broken || err != nil
-	if p.written > streamAfter {
+	if p.seat != nil && p.written > streamAfter {
 		p.seat.stream()
+		p.seat = nil
 	}
 	return n, err
 }

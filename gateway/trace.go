@@ -36,6 +36,7 @@ type trace struct {
 	domain  string
 	name    naming.Name
 	record  naming.Resolution
+	via     []naming.Name // the name and those that it led through
 	root    cid.Cid
 	base    string    // path under root at which the site begins: of a DNSLink with a path
 	path    string    // in the site, begins with "/"
@@ -104,7 +105,7 @@ func (t *trace) snapshot() *trace {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return &trace{
-		started: t.started, alias: t.alias, domain: t.domain, name: t.name, record: t.record,
+		started: t.started, alias: t.alias, domain: t.domain, name: t.name, via: t.via, record: t.record,
 		root: t.root, base: t.base, below: t.below, whole: t.whole, page: t.page, allowed: t.allowed, path: t.path,
 		until: t.until, fresh: t.fresh, changes: t.changes, reading: t.reading, failed: t.failed,
 	}
