@@ -7,17 +7,25 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
+	boxopath "github.com/ipfs/boxo/path"
 	"github.com/ipfs/go-cid"
 
 	"github.com/holdfast-sites/holdfast/merkle"
 )
 
-// maxEntries bounds the lines of a folder's page. Who wants more takes the CAR.
-const maxEntries = 10_000
+// Bounds of a folder's page. Who wants more takes the CAR.
+const (
+	maxEntries = 5_000  // lines
+	maxNames   = 50_000 // that are read, and counted
+)
 
 // listingEtag is how boxo begins the Etag of a page that it makes of a folder.
 const listingEtag = `"DirIndex-`
+
+// listingLifetime is the Cache-Control of the list of a folder that never changes; how it looks may.
+const listingLifetime = "public, max-age=604800, stale-while-revalidate=2678400"
 
 // pagesVersion changes whenever our pages do.
 var pagesVersion = func() string {
@@ -36,7 +44,8 @@ type listingPage struct {
 	Public  bool   // the CIDs are looked up at a public place, since this origin is a domain's own
 	Entries []listingEntry
 	Total   int
-	More    int // entries that are not shown
+	More    int  // entries that are not shown
+	Some    bool // there are more than Total: not all were read
 }
 
 type crumb struct{ Name, URL string }
@@ -62,6 +71,42 @@ func listedFolder(h http.Header) cid.Cid {
 	return c
 }
 
+// asksForList tells whether a request for a folder may be answered with a list of
+// what is in it. Plain ones may; what else a client says of files is no matter here.
+func (c *content) asksForList(r *http.Request, path string) bool {
+	if !strings.HasSuffix(path, "/") || r.Method != http.MethodGet && r.Method != http.MethodHead || r.Header["Service-Worker"] != nil || !webRequest(r) {
+		return false
+	}
+	if !strings.Contains(r.Header.Get("Cache-Control"), "only-if-cached") {
+		return true
+	}
+	p, err := boxopath.NewPath(path)
+	return err == nil && r.Method == http.MethodGet && c.backend.IsCached(r.Context(), p)
+}
+
+// beginListing has the attempt send the page of a folder. boxo would read all of
+// a sharded folder to answer for any part of it, and again for a page that is thrown away.
+func (c *content) beginListing(a *attempt, r *http.Request, f file) {
+	folder := f.CID()
+	if a.as != 0 { // a list of names is no error page
+		a.refuse(http.StatusNotFound, merkle.ErrNoPath)
+		return
+	}
+	etag, lifetime := `"`+folder.String()+`"`, lifetimeFor(f.ttl)
+	if f.stable {
+		lifetime = listingLifetime
+	}
+	a.header.Set("Cache-Control", lifetime)
+	if notModified(r.Header, etag, time.Time{}) {
+		a.header.Set("Etag", etag)
+		a.WriteHeader(http.StatusNotModified)
+		return
+	}
+	a.header.Set("Etag", listingEtag+pagesVersion+"_CID-"+folder.String()+`"`)
+	a.header.Set("X-Ipfs-Roots", rootList(f.roots))
+	a.WriteHeader(http.StatusOK)
+}
+
 // listFolder sends our page of a folder in place of the one that boxo made. It
 // reports false, and nothing was sent, where the folder can't be read.
 func (c *content) listFolder(a *attempt, r *http.Request, o origin, path string) bool {
@@ -81,7 +126,7 @@ func (c *content) listFolder(a *attempt, r *http.Request, o origin, path string)
 		a.WriteHeader(http.StatusOK)
 		return true
 	}
-	entries, err := merkle.ReadFolder(r.Context(), c.blocks, folder)
+	entries, some, err := merkle.ReadSomeOfFolder(r.Context(), c.blocks, folder, maxNames)
 	if err != nil {
 		if !errors.Is(err, merkle.ErrNoPath) {
 			traceOf(r.Context()).fail(r.Context(), stepFailure{step: StepBlock, block: folder, err: err})
@@ -89,8 +134,10 @@ func (c *content) listFolder(a *attempt, r *http.Request, o origin, path string)
 		a.status, a.held, a.text = http.StatusBadGateway, true, []byte(err.Error())
 		return false
 	}
+	page := newListing(entries, folder, r.URL.Path, o, path)
+	page.Some = some
 	var b strings.Builder
-	if err := pages.ExecuteTemplate(&b, "listing", newListing(entries, folder, r.URL.Path, o, path)); err != nil {
+	if err := pages.ExecuteTemplate(&b, "listing", page); err != nil {
 		panic(err) // a mistake in page.html, which tests read
 	}
 	_, _ = a.Write([]byte(b.String()))

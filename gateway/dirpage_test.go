@@ -3,7 +3,10 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"html"
 	"net/http"
+	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -89,6 +92,53 @@ func TestFolderOfManyEntriesIsListedUpToABound(t *testing.T) {
 	p := newListing(entries, cid.MustParse("bafkqaaa"), "/", origin{}, "/ipfs/bafkqaaa")
 	if len(p.Entries) != maxEntries || p.More != 7 || p.Total != len(entries) || p.Bytes != int64(len(entries)) {
 		t.Errorf("%d lines, %d more of %d, %d bytes", len(p.Entries), p.More, p.Total, p.Bytes)
+	}
+}
+
+func TestTheBlocksOfAListedFolderAreReadOnce(t *testing.T) {
+	w, g := countedWorld(t)
+	files := map[string]string{"index.html": "x"}
+	for i := range 1300 { // enough for a folder of several blocks
+		files["many/"+strings.Repeat("n", 200)+fmt.Sprint(i)] = "x"
+	}
+	w.publish("blog", w.build(files))
+	for _, query := range []string{"", "?filename=a", "?x=%20"} {
+		clear(g.asked)
+		r := w.get("http://blog.localhost/many/"+query, "Cache-Control", "only-if-cached")
+		r.want(t, 200, "")
+		if n := strings.Count(r.body, "<tr>"); n != 1300+2 {
+			t.Errorf("%d lines", n)
+		}
+		shards := 0
+		for c, n := range g.asked {
+			if c.Prefix().Codec == cid.DagProtobuf && n == 1 {
+				shards++
+			} else if n > 4 { // the folder itself is on the way, too
+				t.Errorf("%s was read %d times", c, n)
+			}
+		}
+		if shards < 10 {
+			t.Errorf("%d shards were read once", shards)
+		}
+	}
+}
+
+func TestNoNameInAFolderUpsetsItsPage(t *testing.T) {
+	names := []string{"..", ".", "", "a/b", "../../x", "\u202egnp.exe", "a\nb", "\xff", "<script>", "\"onload=", "javascript:x", "//evil.example", "?q", "#f", "%2e%2e", "\\evil", strings.Repeat("w", 5000)}
+	var entries []merkle.Entry
+	for _, n := range names {
+		entries = append(entries, merkle.Entry{Name: n, CID: cid.MustParse("bafkqaaa"), Size: -1})
+	}
+	var b strings.Builder
+	must(t, pages.ExecuteTemplate(&b, "listing", newListing(entries, cid.MustParse("bafkqaaa"), "/\u202e<b>/", origin{}, "/ipfs/bafkqaaa/\u202e<b>")))
+	if strings.ContainsAny(b.String(), "\u202e\xff") || strings.Contains(b.String(), "<script>") || strings.Contains(b.String(), "<b>") {
+		t.Errorf("%s", b.String())
+	}
+	for _, m := range regexp.MustCompile(`<tr><td><a href="([^"]*)">`).FindAllStringSubmatch(b.String(), -1) {
+		u, err := url.Parse(html.UnescapeString(m[1]))
+		if err != nil || u.Host != "" || u.Scheme != "" || u.RawQuery != "" || u.Fragment != "" || !strings.HasPrefix(u.Path, "/") || strings.HasPrefix(u.Path, "//") {
+			t.Errorf("%q leads away: %v", m[1], err)
+		}
 	}
 }
 

@@ -39,13 +39,17 @@ type file struct {
 // path. It reports whether the request was its to answer; the answer may be an
 // error that a holds back, and if not, nothing was sent.
 func (c *content) serveFile(a *attempt, r *http.Request, o origin, path string) bool {
-	if c.boxoOnly || !c.deserialized(o) || !plain(r) || strings.Contains(path, "//") {
+	simple := plain(r)
+	if c.boxoOnly || !c.deserialized(o) || !simple && !c.asksForList(r, path) || strings.Contains(path, "//") {
 		return false
 	}
 	f, err := c.findFile(r, path)
+	if !simple && !errors.Is(err, errListing) {
+		return false
+	}
 	direct := path == o.prefix+r.URL.Path // not what a rule leads to: that may depend on more
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, errListing):
 	case errors.Is(err, errNotOurs):
 		return false
 	case traceOf(r.Context()).snapshot().failed != nil:
@@ -60,6 +64,10 @@ func (c *content) serveFile(a *attempt, r *http.Request, o origin, path string) 
 	if uri := c.ipfsURI(path); uri != "" {
 		a.header.Set("Ipfs-Uri", uri)
 	}
+	if err != nil {
+		c.beginListing(a, r, f)
+		return true
+	}
 	if direct {
 		a.out.keep.bind()
 	}
@@ -67,8 +75,10 @@ func (c *content) serveFile(a *attempt, r *http.Request, o origin, path string) 
 	return true
 }
 
-// errNotOurs says that boxo is to answer.
-var errNotOurs = errors.New("not a plain file")
+var (
+	errNotOurs = errors.New("not a plain file")               // boxo is to answer
+	errListing = errors.New("a folder without an index page") // we are, with the list of what is in it
+)
 
 // plain tells whether a request is for content as it is. What else a request
 // can ask for is boxo's.
@@ -152,8 +162,11 @@ func (c *content) findIndex(r *http.Request, f file) (file, error) {
 		return file{}, errNotOurs // a redirect
 	}
 	index, err := c.walk(r.Context(), f.CID(), indexPage)
-	if errors.Is(err, merkle.ErrNoPath) || err == nil && !index.IsFile() {
-		return file{}, errNotOurs // a listing
+	switch {
+	case errors.Is(err, merkle.ErrNoPath):
+		return f, errListing
+	case err == nil && !index.IsFile():
+		return file{}, errNotOurs
 	}
 	f.Place, f.name = index, indexPage
 	return f, err

@@ -65,7 +65,7 @@ func (c *content) serveEarlier(w *pacedWriter, r *http.Request, o origin) bool {
 	a.adjust = func(h http.Header) {
 		left := max(min(until.Sub(c.grace.now()), earlierMaxAge), 0)
 		h.Set("Cache-Control", fmt.Sprintf("public, max-age=%d", int64(left/time.Second)))
-		h.Add("Vary", "Sec-Fetch-Dest, Sec-Fetch-Mode") // a navigation to it gets another answer
+		h.Add("Vary", "Accept, Sec-Fetch-Dest, Sec-Fetch-Mode") // a navigation to it gets another answer
 	}
 	r2 := r.Clone(r.Context())
 	plainTags(r2.Header, a.accepts)
@@ -133,8 +133,12 @@ func (c *content) haveFile(ctx context.Context, root cid.Cid, path string) error
 var whole = []string{"document", "iframe", "frame", "fencedframe", "embed", "object", "serviceworker"}
 
 // wantsPart tells whether the request is for a part of a page: as the browser
-// says (https://www.w3.org/TR/fetch-metadata/), or, where it says nothing, by the path.
+// says (https://www.w3.org/TR/fetch-metadata/), or, where it says nothing, by the path. Whoever
+// asks for HTML goes to a page, even if it is a script that puts it in the place of another.
 func wantsPart(r *http.Request, path string) bool {
+	if strings.Contains(strings.Join(r.Header.Values("Accept"), ","), "text/html") {
+		return false
+	}
 	dest, mode := r.Header.Get("Sec-Fetch-Dest"), r.Header.Get("Sec-Fetch-Mode")
 	if dest != "" || mode != "" {
 		return mode != "navigate" && !slices.Contains(whole, dest)

@@ -114,8 +114,11 @@ func TestOldPagesAreNotShownToWhoeverOpensThem(t *testing.T) {
 		{"/app.1.js", []string{"Sec-Fetch-Dest", "serviceworker", "Sec-Fetch-Mode", "same-origin"}, false},
 		{"/app.1.js", []string{"Sec-Fetch-Dest", "worker", "Sec-Fetch-Mode", "same-origin"}, true},
 		{"/data", []string{"Sec-Fetch-Dest", "empty", "Sec-Fetch-Mode", "cors"}, true},
-		{"/about.html", []string{"Sec-Fetch-Dest", "empty", "Sec-Fetch-Mode", "cors"}, true}, // a part of a page that a script puts in
-		{"/docs", []string{"Sec-Fetch-Dest", "empty"}, false},                                // a folder
+		{"/about.html", []string{"Sec-Fetch-Dest", "empty", "Sec-Fetch-Mode", "cors"}, true},                                                // a part of a page that a script puts in
+		{"/about.html", []string{"Sec-Fetch-Dest", "empty", "Sec-Fetch-Mode", "cors", "Accept", "text/html, application/xhtml+xml"}, false}, // a page by script
+		{"/img/a.png", []string{"Accept", "text/html,application/xhtml+xml,image/avif,*/*;q=0.8"}, false},                                   // opened, by a browser that says no more: over http
+		{"/img/a.png", []string{"Accept", "image/avif,image/webp,*/*;q=0.8"}, true},
+		{"/docs", []string{"Sec-Fetch-Dest", "empty"}, false}, // a folder
 		{"/nowhere.js", []string{"Sec-Fetch-Dest", "script"}, false},
 	} {
 		status := http.StatusNotFound

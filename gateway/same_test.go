@@ -26,6 +26,9 @@ var intended = []struct {
 	{"a 304 for what was not looked at says Vary though content so small has no other coding", func(_ question, ours, boxos reply) bool {
 		return ours.StatusCode == http.StatusNotModified && sameBut(ours, boxos, "Vary")
 	}},
+	{"the list of a folder, which is HTML, is not said to be at ?format=json", func(q question, ours, boxos reply) bool {
+		return q.header["Accept"] == "application/json" && isListing(ours.Header) && sameBut(ours, boxos, "Content-Location")
+	}},
 	{"the type is found by the file's beginning, also where a range begins elsewhere", func(q question, ours, boxos reply) bool {
 		return q.header["Range"] != "" && !strings.Contains(q.url, ".js") && sameBut(ours, boxos, "Content-Type")
 	}},

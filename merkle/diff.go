@@ -202,7 +202,7 @@ func (d *differ) slot(ctx context.Context, e dirent, used, side int, changed map
 		if err != nil {
 			return err
 		}
-		return n.shardEntries(ctx, d.get, used, func(e dirent) { note(changed, e, side) })
+		return n.shardEntries(ctx, d.get, used, noting(changed, side))
 	}
 	return nil
 }
@@ -211,7 +211,7 @@ func (d *differ) slot(ctx context.Context, e dirent, used, side int, changed map
 func (d *differ) lists(ctx context.Context, before, after *fsNode, used int, changed map[string][2]cid.Cid) error {
 	for side, n := range []*fsNode{before, after} {
 		if n.kind == kindShard {
-			if err := n.shardEntries(ctx, d.get, used, func(e dirent) { note(changed, e, side) }); err != nil {
+			if err := n.shardEntries(ctx, d.get, used, noting(changed, side)); err != nil {
 				return err
 			}
 			continue
@@ -236,6 +236,14 @@ func note(changed map[string][2]cid.Cid, e dirent, side int) {
 		return
 	}
 	changed[e.name] = pair
+}
+
+// noting is note for shardEntries.
+func noting(changed map[string][2]cid.Cid, side int) func(dirent) error {
+	return func(e dirent) error {
+		note(changed, e, side)
+		return nil
+	}
 }
 
 // join leaves names as they are: path.Join would tidy a name like "..".

@@ -2,6 +2,7 @@ package merkle
 
 import (
 	"context"
+	"math"
 
 	"github.com/ipfs/go-cid"
 
@@ -21,17 +22,25 @@ type Entry struct {
 // folder's own blocks only. ErrNoPath where c is a file or symlink; else the
 // Getter's errors, ErrMalformed or ErrUnsupported.
 func ReadFolder(ctx context.Context, g blockstore.Getter, c cid.Cid) ([]Entry, error) {
+	entries, _, err := ReadSomeOfFolder(ctx, g, c, math.MaxInt)
+	return entries, err
+}
+
+// ReadSomeOfFolder is ReadFolder for whoever shows names to people: where the
+// folder is sharded and has more than most, it reads no further and tells so. Then
+// the entries are any most of them.
+func ReadSomeOfFolder(ctx context.Context, g blockstore.Getter, c cid.Cid, most int) (entries []Entry, more bool, err error) {
 	n, err := getNode(ctx, g, c)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	entries, err := n.entries(ctx, g)
+	found, more, err := n.someEntries(ctx, g, most)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	out := make([]Entry, len(entries))
-	for i, e := range entries {
-		out[i] = Entry{Name: e.name, CID: e.cid, Size: int64(min(e.size, 1<<63-1))}
+	entries = make([]Entry, len(found))
+	for i, e := range found {
+		entries[i] = Entry{Name: e.name, CID: e.cid, Size: int64(min(e.size, 1<<63-1))}
 	}
-	return out, nil
+	return entries, more, nil
 }

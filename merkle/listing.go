@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/bits"
 	"slices"
 	"strings"
@@ -108,9 +109,18 @@ func shardBelow(ctx context.Context, get nodeGetter, c cid.Cid, used int) (*fsNo
 	return n, nil
 }
 
+// errEnough ends a walk through shards before it is through.
+var errEnough = errors.New("enough")
+
 // entries of a folder, sorted by name; every name stands once.
 func (n *fsNode) entries(ctx context.Context, g blockstore.Getter) ([]dirent, error) {
-	var out []dirent
+	out, _, err := n.someEntries(ctx, g, math.MaxInt)
+	return out, err
+}
+
+// someEntries is entries that ends where a sharded folder has more than most,
+// and tells so: then they are any of them.
+func (n *fsNode) someEntries(ctx context.Context, g blockstore.Getter, most int) (out []dirent, more bool, err error) {
 	switch n.kind {
 	case kindFolder:
 		out = make([]dirent, len(n.links))
@@ -118,19 +128,26 @@ func (n *fsNode) entries(ctx context.Context, g blockstore.Getter) ([]dirent, er
 			out[i] = dirent{l.Name, l.Cid, l.Size}
 		}
 	case kindShard:
-		if err := n.shardEntries(ctx, g, 0, func(e dirent) { out = append(out, e) }); err != nil {
-			return nil, err
+		err := n.shardEntries(ctx, g, 0, func(e dirent) error {
+			if len(out) == most {
+				return errEnough
+			}
+			out = append(out, e)
+			return nil
+		})
+		if more = errors.Is(err, errEnough); err != nil && !more {
+			return nil, false, err
 		}
 	default:
-		return nil, fmt.Errorf("%s: %w: not a folder", n.cid, ErrNoPath)
+		return nil, false, fmt.Errorf("%s: %w: not a folder", n.cid, ErrNoPath)
 	}
 	slices.SortStableFunc(out, func(a, b dirent) int { return strings.Compare(a.name, b.name) })
 	for i := 1; i < len(out); i++ {
 		if out[i].name == out[i-1].name {
-			return nil, malformed(n.cid, fmt.Errorf("the name %q stands twice", out[i].name))
+			return nil, false, malformed(n.cid, fmt.Errorf("the name %q stands twice", out[i].name))
 		}
 	}
-	return out, nil
+	return out, more, nil
 }
 
 // placed refuses names that don't belong where they are: lookups would not find
@@ -144,8 +161,8 @@ func (n *fsNode) placed(used int) error {
 	return nil
 }
 
-// shardEntries calls f for everything under a shard.
-func (n *fsNode) shardEntries(ctx context.Context, g blockstore.Getter, used int, f func(dirent)) error {
+// shardEntries calls f for everything under a shard, until that is an error.
+func (n *fsNode) shardEntries(ctx context.Context, g blockstore.Getter, used int, f func(dirent) error) error {
 	if err := n.placed(used); err != nil {
 		return err
 	}
@@ -161,7 +178,9 @@ func (n *fsNode) shardEntries(ctx context.Context, g blockstore.Getter, used int
 			}
 			continue
 		}
-		f(e)
+		if err := f(e); err != nil {
+			return err
+		}
 	}
 	return nil
 }

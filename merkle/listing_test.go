@@ -84,6 +84,35 @@ func TestEveryNameOfAShardedFolderIsListedAndFound(t *testing.T) {
 	}
 }
 
+func TestSomeOfAShardedFolderIsReadWithoutTheRest(t *testing.T) {
+	ctx, s := context.Background(), newTestStore()
+	root := shardOf(t, s, manyNames(3000)...)
+	for _, tc := range []struct {
+		most, want int
+		more       bool
+	}{{100, 100, true}, {2999, 2999, true}, {3000, 3000, false}, {5000, 3000, false}} {
+		entries, more, err := ReadSomeOfFolder(ctx, s, root, tc.most)
+		if err != nil || len(entries) != tc.want || more != tc.more {
+			t.Errorf("most %d: %d entries, more: %v, %v", tc.most, len(entries), more, err)
+		}
+	}
+	lossy := &counting{Getter: s}
+	if _, _, err := ReadSomeOfFolder(ctx, lossy, root, 100); err != nil || lossy.blocks > 20 {
+		t.Errorf("%d blocks were read for 100 of 3000 names, %v", lossy.blocks, err)
+	}
+}
+
+// counting counts the blocks that are read.
+type counting struct {
+	blockstore.Getter
+	blocks int
+}
+
+func (g *counting) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
+	g.blocks++
+	return g.Getter.Get(ctx, c)
+}
+
 func TestOddFanoutsAreRead(t *testing.T) {
 	for _, f := range []struct {
 		fanout fanout
