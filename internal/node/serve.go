@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/pprof"
 	"time"
@@ -60,6 +61,11 @@ func (n *Node) Serve(ctx context.Context, ready func(Info)) error {
 	}
 	if n.certs != nil {
 		h := counted(reader, n.traffic)
+		if n.secureUDP != nil {
+			over3, port := h, n.secureUDP.LocalAddr().(*net.UDPAddr).Port
+			g.Go(func() error { return gateway.ServeQUIC(ctx, n.secureUDP, n.certs.tlsConfig(), over3, n.log) })
+			h = gateway.WithAltSvc(h, port)
+		}
 		g.Go(func() error { return gateway.ServeTLS(ctx, n.secureLn, n.certs.tlsConfig(), h, n.log) })
 		g.Go(func() error { return n.certs.manage(ctx) })
 	}
