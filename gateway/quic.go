@@ -26,7 +26,7 @@ const (
 	maxQUICStreams     = 128 // of one connection
 	quicStreamWindow   = 64 << 10
 	quicWindow         = 512 << 10
-	quicUnproven       = 256 // connections a second whose address need not be proven first
+	quicUnproven       = 256                    // connections a second whose address need not be proven first
 	quicLinger         = 500 * time.Millisecond // for what was handed over last, since to close a connection is to drop that
 	altSvcAge          = 24 * time.Hour
 )

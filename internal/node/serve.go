@@ -295,7 +295,9 @@ func (f follower) Follow(ctx context.Context, name naming.Name) ([]naming.Resolu
 		return chain, root, err
 	}
 	if infos, serr := f.n.store.Stat(ctx, []cid.Cid{root}); serr == nil && !infos[0].Present {
-		f.n.meet.meetRoster(ctx, naming.Governing(chain).Policy())
+		policy := naming.Governing(chain).Policy()
+		f.n.meet.meetRoster(ctx, policy)
+		f.n.p2p.Believe(root, f.n.holders.of(ctx, policy))
 	}
 	f.n.watch(chain)
 	return chain, root, nil
