@@ -2,6 +2,7 @@ package testnet
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -60,7 +61,9 @@ func (f *film) showing(name string, bytesPerSecond int) *Peer {
 func (f *film) open(gate *Peer) io.ReadCloser {
 	f.t.Helper()
 	at := strings.TrimPrefix(gate.Info().Gateway, "http://")
-	tr := &http.Transport{DisableKeepAlives: true, Dial: func(string, string) (net.Conn, error) { return net.Dial("tcp", at) }}
+	tr := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", at)
+	}}
 	resp, err := (&http.Client{Transport: tr}).Get("http://" + f.name + ".ipns.localhost/film.mp4")
 	if err != nil {
 		f.t.Fatal(err)
