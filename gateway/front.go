@@ -316,7 +316,7 @@ func (x *transaction) answerError(holders func(context.Context, naming.Name) []s
 	if f.Kind == KindBusy && x.w.Header().Get("Retry-After") == "" {
 		x.w.Header().Set("Retry-After", "1")
 	}
-	if hasBody(x.r) {
+	if hasBody(x.r) && x.r.ProtoMajor == 1 {
 		x.w.Header().Set("Connection", "close") // the body is not waited for
 	}
 	writeFailure(x.w, x.r, f)

@@ -90,7 +90,7 @@ func variesByEncoding(vary []string) bool {
 }
 
 // perRequest are the headers that are made anew for each answer.
-var perRequest = []string{"Age", "Connection", "Content-Length", "Date", "Server-Timing"}
+var perRequest = []string{"Age", "Alt-Svc", "Connection", "Content-Length", "Date", "Server-Timing"}
 
 // notIn304 are headers that say something about a body; the rest comes with a 304 too.
 var notIn304 = []string{"Accept-Ranges", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Type", "Last-Modified", "X-Ipfs-Roots"}

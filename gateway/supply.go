@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ipfs/boxo/retrieval"
 	"github.com/ipfs/go-cid"
 
 	"github.com/holdfast-sites/holdfast/blockstore"
@@ -76,7 +77,7 @@ func (s supply) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
 		return blockstore.Block{}, fmt.Errorf("block %s was not asked for: %w", c, err)
 	}
 	defer seat.back(ctx)
-	if b, err = s.others.Get(ctx, c); err != nil {
+	if b, err = s.others.Get(underRoot(ctx), c); err != nil {
 		return b, s.outward(ctx, err)
 	}
 	if err := seat.budget.got(len(b.RawData())); err != nil {
@@ -108,6 +109,21 @@ func (s supply) outward(ctx context.Context, err error) error {
 		return errStore
 	}
 	return &blockstore.BlockError{CID: block.CID, Kind: block.Kind}
+}
+
+// underRoot tells those who look for a block which content it is of: hosts
+// announce roots only.
+func underRoot(ctx context.Context) context.Context {
+	t := traceOf(ctx)
+	t.mu.Lock()
+	root := t.root
+	t.mu.Unlock()
+	if state := retrieval.StateFromContext(ctx); !root.Defined() || state != nil && state.GetRootCID().Defined() {
+		return ctx
+	}
+	ctx, state := retrieval.ContextWithState(ctx)
+	state.SetRootCID(root)
+	return ctx
 }
 
 // inTurn has whatever may wait for others do so in turn.

@@ -179,7 +179,7 @@ func (p Place) WriteRange(ctx context.Context, g blockstore.Getter, w io.Writer,
 	r := &fileReader{ctx: ctx, get: g, root: p.node, off: from, end: to}
 	defer r.Close()
 	if from == 0 {
-		r.window = fileAhead // who seeks often leaves soon: then it grows step by step
+		r.window = 2 // who seeks often leaves soon; either way it grows step by step, so that the first block shares the way with few
 	}
 	for r.off < to {
 		data, err := r.leaf()

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/ipfs/go-cid"
@@ -124,3 +125,49 @@ func TestRangesAreWrittenWithNothingReadBehindThem(t *testing.T) {
 		}
 	}
 }
+
+// atFirst calls f before the first write.
+type atFirst struct{ f func() }
+
+func (w *atFirst) Write(p []byte) (int, error) {
+	if w.f != nil {
+		w.f()
+		w.f = nil
+	}
+	return len(p), nil
+}
+
+// TestASeekStartsWithinOneBlock: also where every block comes from far away, and whoever seeks
+// wants to have the rest of the file, as players of videos do.
+func TestASeekStartsWithinOneBlock(t *testing.T) {
+	s := newTestStore()
+	film := make([]byte, 6<<20)
+	_, _ = rand.NewChaCha8([32]byte{2}).Read(film)
+	built := build(t, s, tree(t, map[string]string{"f": string(film)}), BuildOptions{Profile: V0_2015}) // leaves of 256 KiB
+	p := NewPaths(s, 1<<20)
+	at, err := p.Walk(t.Context(), built.Root, "f")
+	if err == nil {
+		at, err = p.Open(t.Context(), at)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for from, most := range map[int64]int64{0: 3, 3 << 20: 1, 3<<20 + 17: 1, 6<<20 - 1: 1} {
+		begun := &atomic.Int64{}
+		g := getterFunc(func(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
+			begun.Add(1)
+			return s.Get(ctx, c)
+		})
+		var before int64
+		if _, err := at.WriteRange(t.Context(), g, &atFirst{func() { before = begun.Load() }}, from, at.Size()); err != nil {
+			t.Fatal(err)
+		}
+		if before < 1 || before > most {
+			t.Errorf("from %d on: %d blocks were asked for before the first byte, want %d at most", from, before, most)
+		}
+	}
+}
+
+type getterFunc func(context.Context, cid.Cid) (blockstore.Block, error)
+
+func (f getterFunc) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) { return f(ctx, c) }

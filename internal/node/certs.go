@@ -19,6 +19,7 @@ import (
 
 	"github.com/caddyserver/certmagic"
 	"github.com/ipfs/go-cid"
+	"github.com/mholt/acmez/v3"
 	"github.com/mholt/acmez/v3/acme"
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
@@ -35,6 +36,7 @@ type certs struct {
 	// certmagic config would leave the names, too, until somebody asks.
 	named, asked *certmagic.Config
 	stop         func()
+	files        *certFiles
 	// keeps tells whether a domain leads to a site of this node.
 	keeps func(ctx context.Context, domain string) error
 	pace  *rate.Limiter // of certificates on demand
@@ -56,7 +58,11 @@ func openCerts(cfg GatewayTLS, home string, plain, secure net.Listener, keeps fu
 	if err != nil {
 		return nil, err
 	}
-	c := &certs{cfg: cfg, keeps: keeps, pace: rate.NewLimiter(rate.Limit(float64(cfg.perHour())/3600), cfg.perHour()), known: map[string]time.Time{}}
+	files, err := openCertFiles(cfg.Files, log)
+	if err != nil {
+		return nil, err
+	}
+	c := &certs{cfg: cfg, files: files, keeps: keeps, pace: rate.NewLimiter(rate.Limit(float64(cfg.perHour())/3600), cfg.perHour()), known: map[string]time.Time{}}
 	cache := certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert: func(cert certmagic.Certificate) (*certmagic.Config, error) {
 			if len(cert.Names) > 0 && slices.Contains(cfg.Names, cert.Names[0]) {
@@ -108,32 +114,37 @@ func openCerts(cfg GatewayTLS, home string, plain, secure net.Listener, keeps fu
 		c.issuer = certmagic.NewACMEIssuer(magic, issuer)
 		magic.Issuers = []certmagic.Issuer{c.issuer}
 	}
-	for _, f := range cfg.Files {
-		if _, err := c.named.CacheUnmanagedCertificatePEMFile(context.Background(), f.Cert, f.Key, nil); err != nil {
-			c.close()
-			return nil, fmt.Errorf("gateway.tls.files: %s: %w", f.Cert, err)
-		}
-	}
 	return c, nil
 }
 
 // close ends the care for renewals.
 func (c *certs) close() { c.stop() }
 
-// manage obtains what the config names, and keeps it fresh, until ctx ends.
+// manage obtains what the config names, and keeps all certificates fresh, until ctx ends.
 func (c *certs) manage(ctx context.Context) error {
 	if len(c.cfg.Names) > 0 {
 		if err := c.named.ManageAsync(ctx, c.cfg.Names); err != nil {
 			return fmt.Errorf("gateway.tls.names: %w", err)
 		}
 	}
+	c.files.watch(ctx)
 	<-ctx.Done()
 	return nil
 }
 
 // tlsConfig speaks HTTP/2 and 1.1, and answers an authority's challenges.
+// The operator's own certificates come before those of the authority.
 func (c *certs) tlsConfig() *tls.Config {
 	t := c.asked.TLSConfig()
+	magic := t.GetCertificate
+	t.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if !slices.Equal(hello.SupportedProtos, []string{acmez.ACMETLS1Protocol}) {
+			if cert := c.files.choose(hello); cert != nil {
+				return cert, nil
+			}
+		}
+		return magic(hello)
+	}
 	t.NextProtos = append([]string{"h2", "http/1.1"}, t.NextProtos...)
 	return t
 }

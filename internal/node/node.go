@@ -86,7 +86,8 @@ type Node struct {
 	named []peer.AddrInfo       // the peers of the config
 
 	gatewayLn, secureLn, pinsLn, controlLn net.Listener
-	certs                                  *certs // nil without TLS
+	secureUDP                              net.PacketConn // nil without HTTP/3
+	certs                                  *certs         // nil without TLS
 }
 
 // Open opens the home as far as scope says; command is what another process
@@ -247,29 +248,46 @@ func webTransport(dial func(ctx context.Context, network, address string) (net.C
 // from here on.
 func (n *Node) listen(ctx context.Context) (err error) {
 	lc := net.ListenConfig{}
-	open := func(addr, flag string) (net.Listener, error) {
+	open := func(addr, setting string) (net.Listener, error) {
 		if addr == "" {
 			return nil, nil
 		}
 		ln, err := lc.Listen(ctx, "tcp", addr)
-		if errors.Is(err, syscall.EADDRINUSE) {
-			return nil, fmt.Errorf("%s is taken by another program; choose another address, or a free port with %s 127.0.0.1:0: %w", addr, flag, err)
-		}
-		return ln, err
+		return ln, notListening(err, addr, setting)
 	}
-	if n.gatewayLn, err = open(n.cfg.Gateway.Listen, "--gateway"); err != nil {
+	if n.gatewayLn, err = open(n.cfg.Gateway.Listen, "--gateway 127.0.0.1:0"); err != nil {
 		return err
 	}
-	if n.pinsLn, err = open(n.cfg.Pins.Listen, "--pins"); err != nil {
+	if n.pinsLn, err = open(n.cfg.Pins.Listen, "--pins 127.0.0.1:0"); err != nil {
 		return err
 	}
 	if err := n.cfg.Gateway.TLS.check(); err != nil || n.cfg.Gateway.TLS.Listen == "" {
 		return err
 	}
-	if n.secureLn, err = open(n.cfg.Gateway.TLS.Listen, "gateway.tls.listen ="); err != nil {
+	if n.secureLn, err = open(n.cfg.Gateway.TLS.Listen, `gateway.tls.listen = "127.0.0.1:0"`); err != nil {
 		return err
 	}
+	if n.cfg.Gateway.TLS.HTTP3 {
+		addr := n.secureLn.Addr().String()
+		if n.secureUDP, err = lc.ListenPacket(ctx, "udp", addr); err != nil {
+			return fmt.Errorf("gateway.tls.http3: %w", notListening(err, addr+" (UDP)", `gateway.tls.listen = "127.0.0.1:0"`))
+		}
+	}
 	n.certs, err = openCerts(n.cfg.Gateway.TLS, n.cfg.Home, n.gatewayLn, n.secureLn, n.keepsDomain, n.log)
+	return err
+}
+
+// notListening says what to do about an address that can't be listened on; setting
+// is how a free port is asked for.
+func notListening(err error, addr, setting string) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%s is taken by another program; choose another address, or a free port with %s: %w", addr, setting, err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%s is for privileged programs; give this one the right (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE; else: sudo setcap cap_net_bind_service=+ep PROGRAM), or choose a port from 1024 on: %w", addr, err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%s is no address of this machine; 0.0.0.0 stands for all that it has: %w", addr, err)
+	}
 	return err
 }
 
@@ -343,6 +361,11 @@ func (n *Node) Close() error {
 			if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 				errs = append(errs, err)
 			}
+		}
+	}
+	if n.secureUDP != nil {
+		if err := n.secureUDP.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
 		}
 	}
 	if n.certs != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/pprof"
 	"time"
@@ -60,6 +61,11 @@ func (n *Node) Serve(ctx context.Context, ready func(Info)) error {
 	}
 	if n.certs != nil {
 		h := counted(reader, n.traffic)
+		if n.secureUDP != nil {
+			over3, port := h, n.secureUDP.LocalAddr().(*net.UDPAddr).Port
+			g.Go(func() error { return gateway.ServeQUIC(ctx, n.secureUDP, n.certs.tlsConfig(), over3, n.log) })
+			h = gateway.WithAltSvc(h, port)
+		}
 		g.Go(func() error { return gateway.ServeTLS(ctx, n.secureLn, n.certs.tlsConfig(), h, n.log) })
 		g.Go(func() error { return n.certs.manage(ctx) })
 	}
@@ -289,7 +295,9 @@ func (f follower) Follow(ctx context.Context, name naming.Name) ([]naming.Resolu
 		return chain, root, err
 	}
 	if infos, serr := f.n.store.Stat(ctx, []cid.Cid{root}); serr == nil && !infos[0].Present {
-		f.n.meet.meetRoster(ctx, naming.Governing(chain).Policy())
+		policy := naming.Governing(chain).Policy()
+		f.n.meet.meetRoster(ctx, policy)
+		f.n.p2p.Believe(root, f.n.holders.of(ctx, policy))
 	}
 	f.n.watch(chain)
 	return chain, root, nil

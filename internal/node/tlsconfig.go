@@ -22,6 +22,7 @@ type GatewayTLS struct {
 	DNSHook    []string  `toml:"dns_hook"`    // command that gets "add" or "remove", a TXT record's name, and its value
 	Files      []TLSPair `toml:"files"`       // certificates that you have
 	NoRedirect bool      `toml:"no_redirect"` // go on serving pages on gateway.listen
+	HTTP3      bool      `toml:"http3"`       // speak HTTP/3, too, on the UDP port of the same number
 }
 
 // TLSPair is a certificate chain with its key, as PEM files.
@@ -33,7 +34,7 @@ type TLSPair struct {
 // check names the key that is wrong.
 func (c GatewayTLS) check() error {
 	switch {
-	case c.Listen == "" && (len(c.Names) > 0 || c.OnDemand || len(c.Files) > 0):
+	case c.Listen == "" && (len(c.Names) > 0 || c.OnDemand || len(c.Files) > 0 || c.HTTP3):
 		return fmt.Errorf(`gateway.tls.listen is missing; "0.0.0.0:443" is usual`)
 	case c.Listen != "" && len(c.Names) == 0 && !c.OnDemand && len(c.Files) == 0:
 		return fmt.Errorf("gateway.tls: there is nothing to have a certificate for; set names, on_demand or files")

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	bsmsg "github.com/ipfs/boxo/bitswap/message"
 	"github.com/ipfs/go-cid"
@@ -123,6 +124,8 @@ func (a *answers) list() []Answer {
 // waits is the CIDs that somebody waits for at the moment, who sent them, and who said that
 // they don't have them. It listens to bitswap's messages.
 type waits struct {
+	lanes atomic.Pointer[lanes] // hear who has what; nil: nobody does
+
 	mu     sync.Mutex
 	cids   map[cid.Cid]*wait
 	trials map[peer.ID]*trial
@@ -191,8 +194,16 @@ func (w *waits) forget(id peer.ID, t *trial) (useful bool) {
 
 // MessageReceived implements bitswap's tracer.
 func (w *waits) MessageReceived(id peer.ID, m bsmsg.BitSwapMessage) {
-	donts, blks := m.DontHaves(), m.Blocks()
-	has := len(m.Haves()) > 0 || len(blks) > 0
+	donts, blks, haves := m.DontHaves(), m.Blocks(), m.Haves()
+	has := len(haves) > 0 || len(blks) > 0
+	if l := w.lanes.Load(); l != nil {
+		for _, c := range haves {
+			l.has(id, c)
+		}
+		for _, b := range blks {
+			l.has(id, b.Cid())
+		}
+	}
 	w.hear(id, has, has || len(donts) > 0)
 	if len(donts)+len(blks) == 0 {
 		return

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ipfs/boxo/retrieval"
 	"github.com/ipfs/go-cid"
 
 	"github.com/holdfast-sites/holdfast/blockstore"
@@ -19,7 +18,7 @@ import (
 // What can't be had by the context's deadline, or until it is cancelled with a
 // cause, or within IdleTimeout if that is earlier, fails with a
 // blockstore.BlockError of kind ErrUnavailable whose cause is an *AskedError. When the context carries boxo's retrieval.State with
-// a root, the root's providers are looked for too.
+// a root, the root's providers are looked for too, and leaves come from all connected peers that have something under that root.
 func (n *Node) Blocks() blockstore.Getter { return n.blocks }
 
 // Here gets blocks from the store, or from those that were fetched a moment ago.
@@ -54,6 +53,7 @@ type blocks struct {
 	node     *Node
 	cache    *blockCache
 	sessions *sessions // nil when Offline
+	lanes    *lanes    // likewise
 }
 
 // Get implements blockstore.Getter.
@@ -107,13 +107,21 @@ func (b *blocks) fetch(ctx context.Context, c cid.Cid, from *sessions) (blocksto
 func (b *blocks) fromNetwork(ctx context.Context, c cid.Cid, from *sessions, said *answers) (blockstore.Block, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.node.cfg.IdleTimeout)
 	defer cancel()
-	if state := retrieval.StateFromContext(ctx); state != nil {
-		if root := state.GetRootCID(); root.Defined() && root != c {
-			var wg sync.WaitGroup
-			wg.Go(func() { b.searchRoot(ctx, root, said) })
-			defer wg.Wait()
-			defer cancel()
+	root := rootAbove(ctx)
+	if !root.Defined() {
+		return b.node.swap.get(ctx, from, c, said)
+	}
+	if from == b.sessions && c.Type() == cid.Raw {
+		if blk, ok := b.lanes.get(ctx, root, c, said); ok || ctx.Err() != nil {
+			return blk, ctx.Err()
 		}
+	}
+	b.lanes.watch(root, c)
+	if root != c {
+		var wg sync.WaitGroup
+		wg.Go(func() { b.searchRoot(ctx, root, said) })
+		defer wg.Wait()
+		defer cancel()
 	}
 	return b.node.swap.get(ctx, from, c, said)
 }

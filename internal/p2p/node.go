@@ -89,6 +89,8 @@ func (n *Node) start() (err error) {
 		return err
 	}
 	n.swap = newSwap(n.host, n.find, n.cfg.Store, n.cfg.Serves)
+	n.blocks.lanes = n.newLanes()
+	n.swap.waits.lanes.Store(n.blocks.lanes)
 	n.blocks.sessions = n.swap.sessions(n.cfg.IdleTimeout)
 	n.blocks.sessions.life, n.blocks.sessions.patience = sessionLife, n.cfg.IdleTimeout/3
 	n.https, err = n.serveHTTP()

@@ -56,6 +56,9 @@ func (c *conn) pump(to, from net.Conn) {
 	})
 	defer reading.Wait()
 	for ch := range flight {
+		if d := c.link.turn(len(ch.bytes)); d > 0 {
+			ch.due = later(ch.due, time.Now().Add(d))
+		}
 		if !c.travel(ch.due) {
 			c.kill()
 			return
@@ -133,6 +136,13 @@ func (c *conn) travel(due time.Time) bool {
 			return false
 		}
 	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // pass counts bytes that have arrived. It tells whether the connection still lives.

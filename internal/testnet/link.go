@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Links is some links of a net, to do the same to each of them.
@@ -68,6 +70,18 @@ func (ls Links) CutAfter(bytes int64) <-chan struct{} {
 	return b.spent
 }
 
+// Limit lets so many bytes pass in a second over all of the links together, both directions
+// counted: a peer's narrow uplink. 0: no limit.
+func (ls Links) Limit(bytesPerSecond int) {
+	var pace *rate.Limiter
+	if bytesPerSecond > 0 {
+		pace = rate.NewLimiter(rate.Limit(bytesPerSecond), chunkBytes)
+	}
+	for _, l := range ls {
+		l.set(func() { l.pace = pace })
+	}
+}
+
 // Passed is the bytes that have passed so far, both directions counted.
 func (ls Links) Passed() (bytes int64) {
 	for _, l := range ls {
@@ -120,6 +134,7 @@ type link struct {
 	delay   time.Duration
 	cut     bool
 	held    chan struct{} // not nil while stalled; closed when it goes on
+	pace    *rate.Limiter // may be nil
 	lose    float64
 	dice    *rand.Rand
 	left    *budget // may be nil
@@ -229,4 +244,15 @@ func (l *link) way() (delay time.Duration, held chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.delay, l.held
+}
+
+// turn is for how long so many bytes have to wait for those before them.
+func (l *link) turn(bytes int) time.Duration {
+	l.mu.Lock()
+	pace := l.pace
+	l.mu.Unlock()
+	if pace == nil {
+		return 0
+	}
+	return pace.ReserveN(time.Now(), bytes).Delay()
 }
