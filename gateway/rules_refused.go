@@ -48,7 +48,7 @@ func checkLine(line []byte) error {
 		return nil
 	}
 	if why := foreign(strings.Fields(string(line))); why != "" {
-		return fmt.Errorf("%w: %s", err, why)
+		return errors.New(why)
 	}
 	return err
 }
@@ -66,6 +66,9 @@ func foreign(fields []string) string {
 		return ""
 	}
 	from, rest := fields[0], fields[1:]
+	if strings.HasPrefix(from, "\ufeff") {
+		return "the file begins with a byte order mark: save it as UTF-8 without one"
+	}
 	if strings.Contains(from, "://") {
 		return fmt.Sprintf("%.100q is on a host, and a site has no say over other hosts: write the path alone", from)
 	}
@@ -81,11 +84,11 @@ func foreign(fields []string) string {
 		case i == 0 && ruleStatusOnly.MatchString(f):
 			return fmt.Sprintf("what is there is served without a rule; for an error page write %.200q", from+" /404.html 404")
 		case strings.HasSuffix(f, "!"):
-			return fmt.Sprintf("rules count for what is not there: take away the file that %.100q would be, and the \"!\"", from)
+			return fmt.Sprintf("forced redirects (or \"shadowing\") are not supported, since rules count for what is not there: take away the file that %.100q would be, and the \"!\"", from)
 		}
 	}
-	if len(rest) > 0 && absoluteTarget.MatchString(rest[0]) {
-		return "there is no server here that could fetch it: redirect (302), or let the page's script ask that host, which has to allow it (CORS)"
+	if len(rest) == 2 && absoluteTarget.MatchString(rest[0]) && strings.Trim(rest[1][:1], "24") == "" {
+		return fmt.Sprintf("%.100q is on another host, and there is no server here that could fetch it: redirect (302), or let the page's script ask that host, which has to allow it (CORS)", rest[0])
 	}
 	return ""
 }

@@ -307,11 +307,11 @@ func TestARulesTargetIsFoundAsAPageIs(t *testing.T) {
 
 func TestMistakeInRulesIsToldByLine(t *testing.T) {
 	for text, want := range map[string]string{
-		"/a /b\n\n/c /d 301!\n":  "line 3: parsing status \"301!\": forced redirects",
+		"/a /b\n\n/c /d 301!\n":  "line 3: forced redirects (or \"shadowing\") are not supported",
 		"# x\n/a\x00 /b\n":       "line 2: holds a NUL byte",
 		"/a //evil\n":            "line 1: ",
 		"/a /b\n/:x/:x /y\n":     "line 2: ",
-		"/a /b Country=de x y\n": "line 1: must match format",
+		"/a /b Country=de x y\n": "line 1: \"Country=de\" is a condition",
 	} {
 		if _, err := ParseRedirects([]byte(text)); err == nil || !strings.Contains(err.Error(), "could not parse _redirects: "+want) {
 			t.Errorf("%q: %v", text, err)
@@ -338,7 +338,7 @@ func TestEveryLineThatIsRefusedIsToldAndWhatToDoInstead(t *testing.T) {
 	}
 	lines := strings.Split(err.Error(), "\n")
 	want := []string{"line 1: a comment needs", "line 3: \"id=:id\" is a query parameter", "line 4: \"Country=cn,hk,tw\" is a condition", "line 5: \"Role=admin\" is a condition",
-		"line 6: there is no server here", "line 7: \"https://blog.example.com/*\" is on a host", "line 8: rules count for what is not there", "line 9: what is there", "line 10: what is there"}
+		"line 6: \"https://api.example.com/:splat\" is on another host, and there is no server here", "line 7: \"https://blog.example.com/*\" is on a host", "line 8: forced redirects", "line 9: what is there", "line 10: what is there"}
 	if len(lines) != len(want) {
 		t.Fatalf("%d lines: %v", len(lines), err)
 	}
@@ -347,6 +347,9 @@ func TestEveryLineThatIsRefusedIsToldAndWhatToDoInstead(t *testing.T) {
 		if !strings.HasPrefix(l, "could not parse _redirects: "+number+": ") || !strings.Contains(l, why) {
 			t.Errorf("%q, want %q", l, want[i])
 		}
+	}
+	if _, err := ParseRedirects([]byte("\ufeff/a /b\n")); err == nil || !strings.Contains(err.Error(), "line 1: ") || !strings.Contains(err.Error(), "byte order mark") {
+		t.Errorf("%v", err)
 	}
 	if _, err := ParseRedirects([]byte(strings.Repeat("/a /b 301!\n", 100))); err == nil || strings.Count(err.Error(), "\n") != maxRefused || !strings.HasSuffix(err.Error(), "and 80 more lines") {
 		t.Errorf("%v", err)
