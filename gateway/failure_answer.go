@@ -229,7 +229,7 @@ func (f Failure) advice() string {
 // could hold anything but plain text.
 func (f Failure) text(retryAfter string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d %s: %s\n", f.Status, f.heading(), quoteOdd(f.Message))
+	fmt.Fprintf(&b, "%d %s: %s\n", f.Status, f.heading(), strings.Join(oddLines(f.Message), "\n    "))
 	line := func(label, value string) {
 		if value != "" {
 			fmt.Fprintf(&b, "%-10s%s\n", label+":", quoteOdd(value))
@@ -258,6 +258,16 @@ func (f Failure) text(retryAfter string) string {
 	}
 	line("more", f.SitePage)
 	return b.String()
+}
+
+// oddLines are the lines of a text, each quoted as by quoteOdd: rules with
+// mistakes are told a line each.
+func oddLines(s string) []string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = quoteOdd(lines[i])
+	}
+	return lines
 }
 
 // quoteOdd quotes a text that holds more than what prints: control characters

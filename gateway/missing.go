@@ -38,6 +38,11 @@ func (c *content) serveMissing(w *pacedWriter, r *http.Request, o origin) (sent 
 			return ok, a.status, string(a.text)
 		}
 	}
+	return c.serveNotFound(w, r, o)
+}
+
+// serveNotFound answers with the nearest 404 page. The result is as for serve.
+func (c *content) serveNotFound(w *pacedWriter, r *http.Request, o origin) (sent bool, status int, text string) {
 	if page, ok := c.nearest404(r); ok {
 		prefix := o.prefix
 		if prefix == "" {
@@ -117,16 +122,44 @@ func (c *content) serveRules(w *pacedWriter, r *http.Request, o origin) (matched
 	if rule.status != http.StatusOK {
 		a.as, a.tagged = rule.status, true
 	}
-	a, ok = c.attempt(a, r, o, o.prefix+rule.to.contentPath(m))
+	page, err := c.rulePage(r, rule.to.contentPath(m))
+	if err != nil {
+		sent, status, text = c.failRules(r, err)
+		return true, sent, status, text
+	}
+	a, ok = c.attempt(a, r, o, o.prefix+page)
 	switch {
 	case ok || a.status != http.StatusNotFound:
 		return true, ok, a.status, string(a.text)
+	case rule.status == http.StatusNotFound:
+		sent, status, text = c.serveNotFound(w, r, o)
+		return true, sent, status, text
 	case rule.status != http.StatusOK:
 		return true, false, rule.status, "" // its page is missing: ours
 	case t.snapshot().failed != nil:
 		return true, false, a.status, string(a.text)
 	}
 	return false, false, 0, "" // the target is missing too: the 404 page
+}
+
+// rulePage is the file that the target of a rewrite means: the index of a folder,
+// or a page without its extension. There is no redirect on the way to it: readers
+// are to stay where they are.
+func (c *content) rulePage(r *http.Request, path string) (string, error) {
+	if strings.HasSuffix(path, ".html") {
+		return path, nil
+	}
+	if index := gopath.Join(path, indexPage); c.has(r, index) {
+		return index, nil
+	}
+	d, err := c.dressOf(r.Context(), traceOf(r.Context()).snapshot())
+	if err != nil {
+		return "", err
+	}
+	if page, ok := cleanPage(path); ok && d.options.CleanURLs != CleanOff && c.has(r, page) && !c.isFile(r, path) {
+		return page, nil
+	}
+	return path, nil
 }
 
 // location is the Location header that a redirect rule leads to. The query of

@@ -23,6 +23,7 @@ var pageHTML string
 var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"css":   func() template.CSS { return template.CSS(pageCSS) },
 	"odd":   quoteOdd,
+	"lines": oddLines,
 	"line":  oneLine,
 	"bytes": func(n int64) string { return humanize.Bytes(uint64(max(n, 0))) },
 	"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
@@ -33,11 +34,20 @@ var pages = template.Must(template.New("").Funcs(template.FuncMap{
 }).Parse(pageHTML))
 
 // pagePolicy is the Content-Security-Policy of our own pages. Forms may lead
-// to the origins of sites, since "open an address" ends there.
+// to the origins of sites, since "open an address" ends there. The icon is an
+// empty one in the page, so that browsers ask for none.
 func pagePolicy(formTargets ...string) string {
+	return ownPolicy + strings.Join(append([]string{"'self'"}, formTargets...), " ")
+}
+
+var ownPolicy = func() string {
 	sum := sha256.Sum256([]byte(pageCSS))
-	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; frame-ancestors 'none'; form-action " +
-		strings.Join(append([]string{"'self'"}, formTargets...), " ")
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; img-src data:; base-uri 'none'; frame-ancestors 'none'; form-action "
+}()
+
+// OwnPage tells by its header whether an answer is a page of the gateway's own, and none of a site.
+func OwnPage(h http.Header) bool {
+	return strings.HasPrefix(h.Get("Content-Security-Policy"), ownPolicy)
 }
 
 // writePage sends one of our own pages. Other origins must not read them.

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -36,7 +35,7 @@ type rule struct {
 
 // ParseRedirects reads the text of a _redirects file, at most 64 KiB, as
 // strictly as the gateway does when it carries it out. The error says what is
-// wrong, and in which line.
+// wrong, and in which lines.
 func ParseRedirects(text []byte) (Redirects, error) {
 	if len(text) > maxRulesFile {
 		return nil, fmt.Errorf("could not parse %s: redirects file size cannot exceed %d bytes", rulesFile, maxRulesFile)
@@ -48,26 +47,10 @@ func ParseRedirects(text []byte) (Redirects, error) {
 			return rules, nil
 		}
 	}
-	// Only a file with a mistake is read a second time, to tell where it is.
-	number := 0
-	for line := range bytes.Lines(text) {
-		number++
-		if err := checkLine(line); err != nil {
-			return nil, fmt.Errorf("could not parse %s: line %d: %w", rulesFile, number, err)
-		}
+	if refused := refusedLines(text); refused != nil {
+		return nil, refused
 	}
 	return nil, fmt.Errorf("could not parse %s: %w", rulesFile, err)
-}
-
-func checkLine(line []byte) error {
-	if bytes.IndexByte(line, 0) >= 0 {
-		return errors.New("holds a NUL byte")
-	}
-	rules, err := redirects.Parse(bytes.NewReader(line))
-	if err == nil {
-		_, err = compileRules(rules)
-	}
-	return err
 }
 
 func compileRules(lines []redirects.Rule) (Redirects, error) {

@@ -289,17 +289,70 @@ func TestThousandsOfRulesAreEvaluatedAtOnce(t *testing.T) {
 	}
 }
 
+func TestARulesTargetIsFoundAsAPageIs(t *testing.T) {
+	w := newWorld(t, nil)
+	w.publish("ruled", w.build(map[string]string{"index.html": "home", "about.html": "about", "blog.html": "blog", "blog/post.html": "post", "shop/index.html": "shop", "shop.html": "not the shop",
+		"files/a.txt": "a", "404.html": "lost", "_redirects": strings.Join([]string{
+			"/top / 200", "/us /about 200", "/journal /blog 200", "/posts/* /blog/:splat 200", "/buy /shop 200", "/list /files/ 200", "/closed /about 404", "/ended /shop 410", "/nothing/* /none.html 404", "/en/* /en/404 404"}, "\n")}))
+	for path, want := range map[string]string{
+		"/top": "200 home", "/us": "200 about", "/journal": "200 blog", "/posts/post": "200 post", "/buy": "200 shop", "/closed": "404 about", "/ended": "410 shop", "/nothing/x": "404 lost", "/en/x": "404 lost",
+	} {
+		if r := w.get("http://ruled.localhost" + path); r.Status[:4]+r.body != want {
+			t.Errorf("%s: %s %q, want %q", path, r.Status, r.body, want)
+		}
+	}
+	w.publish("strict", w.build(map[string]string{"about.html": "about", "404.html": "lost", "_options": "clean-urls: off", "_redirects": "/us /about 200"}))
+	w.get("http://strict.localhost/us").want(t, 404, "lost")
+}
+
 func TestMistakeInRulesIsToldByLine(t *testing.T) {
 	for text, want := range map[string]string{
-		"/a /b\n\n/c /d 301!\n":  "line 3: parsing status \"301!\": forced redirects",
+		"/a /b\n\n/c /d 301!\n":  "line 3: forced redirects (or \"shadowing\") are not supported",
 		"# x\n/a\x00 /b\n":       "line 2: holds a NUL byte",
 		"/a //evil\n":            "line 1: ",
 		"/a /b\n/:x/:x /y\n":     "line 2: ",
-		"/a /b Country=de x y\n": "line 1: must match format",
+		"/a /b Country=de x y\n": "line 1: \"Country=de\" is a condition",
 	} {
 		if _, err := ParseRedirects([]byte(text)); err == nil || !strings.Contains(err.Error(), "could not parse _redirects: "+want) {
 			t.Errorf("%q: %v", text, err)
 		}
+	}
+}
+
+func TestEveryLineThatIsRefusedIsToldAndWhatToDoInstead(t *testing.T) {
+	text := strings.Join([]string{
+		"/fine /b # by Netlify",
+		"/fine /b",
+		"/store id=:id /blog/:id 301",
+		"/ /china 302 Country=cn,hk,tw",
+		"/admin/* 200! Role=admin",
+		"/api/* https://api.example.com/:splat 200",
+		"https://blog.example.com/* /blog/:splat",
+		"/path/* /other/:splat 301!",
+		"/*.js 200",
+		"/api/* 404",
+	}, "\n")
+	_, err := ParseRedirects([]byte(text))
+	if err == nil {
+		t.Fatal("taken")
+	}
+	lines := strings.Split(err.Error(), "\n")
+	want := []string{"line 1: a comment needs", "line 3: \"id=:id\" is a query parameter", "line 4: \"Country=cn,hk,tw\" is a condition", "line 5: \"Role=admin\" is a condition",
+		"line 6: \"https://api.example.com/:splat\" is on another host, and there is no server here", "line 7: \"https://blog.example.com/*\" is on a host", "line 8: forced redirects", "line 9: what is there", "line 10: what is there"}
+	if len(lines) != len(want) {
+		t.Fatalf("%d lines: %v", len(lines), err)
+	}
+	for i, l := range lines {
+		number, why, _ := strings.Cut(want[i], ": ")
+		if !strings.HasPrefix(l, "could not parse _redirects: "+number+": ") || !strings.Contains(l, why) {
+			t.Errorf("%q, want %q", l, want[i])
+		}
+	}
+	if _, err := ParseRedirects([]byte("\ufeff/a /b\n")); err == nil || !strings.Contains(err.Error(), "line 1: ") || !strings.Contains(err.Error(), "byte order mark") {
+		t.Errorf("%v", err)
+	}
+	if _, err := ParseRedirects([]byte(strings.Repeat("/a /b 301!\n", 100))); err == nil || strings.Count(err.Error(), "\n") != maxRefused || !strings.HasSuffix(err.Error(), "and 80 more lines") {
+		t.Errorf("%v", err)
 	}
 }
 

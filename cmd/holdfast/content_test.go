@@ -164,14 +164,14 @@ func TestPublishOnThisMachineOnly(t *testing.T) {
 	args := offline("publish", dir, "--copies", "0", "-m", "first light")
 	v := u.json(args...)
 	hasExactly(t, "publish", v, "alias", "name", "root", "release", "number", "sequence", "files", "bytes", "added_bytes", "preflight",
-		"urls", "hosts", "live", "safe_until", "warnings", "copies", "availability", "target")
+		"urls", "hosts", "live", "safe_until", "warnings", "notes", "copies", "availability", "target")
 	if v["alias"] != "my-blog" || v["number"] != 1.0 || v["live"] != false || v["safe_until"] != nil || len(v["hosts"].([]any)) != 0 {
 		t.Errorf("%v", v)
 	}
 	if v["urls"].([]any)[0] != "http://my-blog.localhost:8080/" {
 		t.Errorf("%v", v["urls"])
 	}
-	if o := u.must(args...); !strings.Contains(o.out, "my-blog") || !strings.Contains(o.err, "nobody else holds this site") {
+	if o := u.must(args...); !strings.Contains(o.out, "my-blog") || !strings.Contains(o.err, "nobody else holds this site") || !strings.Contains(o.err, "once `holdfast serve --gateway 127.0.0.1:8080` runs here") {
 		t.Errorf("people are told\n%s%s", o.out, o.err)
 	}
 

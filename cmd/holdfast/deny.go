@@ -75,7 +75,7 @@ func (e *env) showDenied(l node.DenyLists) {
 	for _, f := range l.Files {
 		e.printf("%s\n", f)
 	}
-	e.printf("%d rules in all\n", l.Rules)
+	e.printf("rules in all: %d\n", l.Rules)
 	for _, line := range l.Local {
 		e.printf("  %s\n", line)
 	}

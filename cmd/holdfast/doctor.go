@@ -27,7 +27,7 @@ func (e *env) doctorCommand() *cli.Command {
 
 func (e *env) showDiagnoses(found []node.Diagnosis) {
 	if len(found) == 0 {
-		e.note("this home serves nothing to browsers: nothing to look over")
+		e.note("config.toml of this home serves nothing to browsers ([gateway] listen is not set): nothing to look over. What the flags of `serve` say is not looked at")
 	}
 	for _, d := range found {
 		state := "look"

@@ -169,7 +169,7 @@ func (e *env) runNamePut(c *cli.Context) error {
 		}
 	}
 	return ask(c.Context, e, c, node.Connected, "name put", author.PutRequest{Name: name, Record: raw}, func(r author.PutResult) {
-		e.printf("%s  sequence %d\n", r.Name, int64(r.Sequence))
+		e.printf("%s  leads to %s, sequence %d\n", r.Name, r.Value, int64(r.Sequence))
 		for _, a := range r.Put {
 			if a.Error != "" {
 				e.say(e.err, "warning: %s: %s\n", a.Source, a.Error)

@@ -71,6 +71,8 @@ type Config struct {
 	Asked func() bool
 	// Gateway is the base URL at which local aliases are served, e.g. "http://localhost:8080".
 	Gateway func() string
+	// GatewayOpen tells whether it is served there now; nil: that isn't known.
+	GatewayOpen func() bool
 	// DNSLink finds what a domain points at, and for how long that holds; nil: DNS is not asked.
 	DNSLink func(ctx context.Context, domain string) (path string, ttl time.Duration, err error)
 	// Resolvers are the DNS resolvers of the given names, or those that are configured where none is given. Nil: there are none.

@@ -173,7 +173,7 @@ func TestAPublishEndsProvedLiveAndWithoutTemporaryPins(t *testing.T) {
 			t.Errorf("%+v", h)
 		}
 	}
-	if !strings.Contains(strings.Join(p.Warnings, "\n"), "2 copies instead of 3") {
+	if !strings.Contains(strings.Join(p.Warnings, "\n"), "2 of 3 copies") {
 		t.Errorf("fewer copies than usual are not said: %q", p.Warnings)
 	}
 	following, plain := pinsAt(t, h1, t1)
@@ -392,7 +392,7 @@ func TestPreflightSaysWhatReadersWouldFind(t *testing.T) {
 	a.refused(control.Failed, "must be a file", "publish", req(a.folder("dir", "index.html", "x", "_redirects/x", "x")))
 	a.refused(control.Failed, "_headers: line 2:", "publish", req(a.folder("headers", "index.html", "x", "_headers", "/*\n  X-A no colon\n")))
 	a.refused(control.Failed, "_options: line 1:", "publish", req(a.folder("options", "index.html", "x", "_options", "listing: perhaps\n")))
-	a.refused(control.Failed, "_redirects: line 2: parsing status \"301!\": forced", "publish", req(a.folder("forced", "index.html", "x", "_redirects", "# force\n/a /b 301!\n")))
+	a.refused(control.Failed, "_redirects: line 2: forced redirects", "publish", req(a.folder("forced", "index.html", "x", "_redirects", "# force\n/a /b 301!\n")))
 	if after := ask[node.Sites](a, "status", author.StatusRequest{Alias: "blog"}).Sites[0]; after.Sequence != before.Sequence {
 		t.Error("the name moved though the rules are bad")
 	}

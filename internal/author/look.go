@@ -2,6 +2,7 @@ package author
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/url"
 	"strings"
@@ -82,6 +83,9 @@ func (a *Author) published(p *publication) Published {
 		AddedBytes: p.built.Added.Bytes, URLs: []string{a.localURL(p.req.Alias)},
 		Hosts: p.placed.states(p.placed.order), Live: site.Live, Warnings: p.warnings, Preflight: &p.findings,
 		Changed: p.changed, Copies: len(p.placed.order), Availability: p.placed.plan.After.Availability, Target: target(p.wants), Notes: p.notes,
+	}
+	if a.GatewayOpen != nil && !a.GatewayOpen() {
+		out.Notes = append(out.Notes, fmt.Sprintf("%s is for this machine, once `holdfast serve --gateway %s` runs here", out.URLs[0], strings.TrimPrefix(a.Gateway(), "http://")))
 	}
 	for _, id := range p.placed.order {
 		for _, g := range p.placed.hosts[id].Gateways {

@@ -109,6 +109,7 @@ type PutRequest struct {
 // PutResult says where a record went.
 type PutResult struct {
 	Name     string       `json:"name"`
+	Value    string       `json:"value"` // where the record leads
 	Sequence uint64       `json:"sequence"`
 	Put      []NameAnswer `json:"put"`
 }
@@ -129,7 +130,7 @@ func (a *Author) PutRecord(ctx context.Context, req PutRequest) (PutResult, erro
 	}
 	a.Resolver.Accepted(rec)
 	a.Signed(rec)
-	out := PutResult{Name: n.String(), Sequence: rec.Sequence(), Put: []NameAnswer{}}
+	out := PutResult{Name: n.String(), Value: rec.Value(), Sequence: rec.Sequence(), Put: []NameAnswer{}}
 	hosts, err := a.keepers(ctx, &publication{name: n})
 	if err != nil {
 		return out, err

@@ -65,6 +65,14 @@ func TestWhatTheSitesRulesAnswerIsNoBrokenLink(t *testing.T) {
 	}
 }
 
+func TestWhatTellsAnotherHostHowToServeTheSiteIsTold(t *testing.T) {
+	a := startOffline(t)
+	p := a.publish(author.PublishRequest{Alias: "blog", Alone: true, Dir: a.folder("blog", "index.html", "", "netlify.toml", "[[redirects]]", "sub/vercel.json", "{}")})
+	if p.Preflight.Total != 1 || p.Preflight.Findings[0].Page != "netlify.toml" || p.Preflight.Findings[0].Kind != preflight.IgnoredFile {
+		t.Errorf("%+v", p.Preflight)
+	}
+}
+
 func TestADamagedMemoryOfTheLastPreflightChangesNothing(t *testing.T) {
 	a := startOffline(t)
 	dir := a.folder("blog", "index.html", "<a href=gone>")

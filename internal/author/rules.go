@@ -53,8 +53,20 @@ func (a *Author) rules(ctx context.Context, root cid.Cid) (SiteRules, error) {
 	if err != nil {
 		return SiteRules{}, fmt.Errorf("the site's rules can't be used: %w", err)
 	}
+	for _, name := range elsewhere {
+		_, err := merkle.Resolve(ctx, a.Store, root, name)
+		switch {
+		case err == nil:
+			rules.Known = append(rules.Known, preflight.Finding{Kind: preflight.IgnoredFile, Page: name})
+		case !errors.Is(err, merkle.ErrNoPath):
+			return SiteRules{}, err
+		}
+	}
 	return rules, nil
 }
+
+// elsewhere are the files at a site's top in which it tells other hosts how it is to be served.
+var elsewhere = []string{".htaccess", "_worker.js", "netlify.toml", "staticwebapp.config.json", "vercel.json"}
 
 // ruleFile reads one of the files; nil where there is none, or the root is one file.
 func (a *Author) ruleFile(ctx context.Context, root cid.Cid, name string) ([]byte, error) {

@@ -173,7 +173,7 @@ func (a *Author) countCopies(ctx context.Context, p *publication) error {
 	default:
 		p.copies = defaultCopies(len(hosts))
 		if p.copies < DefaultCopies && len(hosts) > 0 {
-			p.warn("%d copies instead of %d: %s", p.copies, DefaultCopies, knownHosts(len(hosts)))
+			p.warn("%d of %d copies: %s", p.copies, DefaultCopies, knownHosts(len(hosts)))
 		}
 	}
 	if p.copies > 0 && a.Network == nil {

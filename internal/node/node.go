@@ -222,7 +222,7 @@ func (n *Node) compose() {
 	cfg := author.Config{
 		Store: n.store, State: n.state, Keys: n.keys, Resolver: n.resolver, Auditor: n.auditor, Offline: n.cfg.Network == string(p2p.Offline),
 		HTTP: n.web, RequestTimeout: time.Duration(n.cfg.Timeouts.Request),
-		Sinks: n.sinks, Signed: n.recordSigned, Asked: func() bool { return len(n.sources(naming.Name{})) > 0 }, Gateway: n.gatewayURL,
+		Sinks: n.sinks, Signed: n.recordSigned, Asked: func() bool { return len(n.sources(naming.Name{})) > 0 }, Gateway: n.gatewayURL, GatewayOpen: func() bool { return n.gatewayLn != nil },
 		Peers: func() []peer.AddrInfo { return n.named }, Rules: readRules, Home: n.cfg.Home, Cache: n.cacheDir(), DNSLink: n.domains.link(), Resolvers: n.domains.choose, Tool: n.cfg.Tool, Log: n.log,
 	}
 	if n.care != nil {

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+
+	"github.com/holdfast-sites/holdfast/gateway"
 )
 
 // What a preview adds to the gateway: a page that is open in a browser is
@@ -111,6 +113,9 @@ func (p *previewWriter) WriteHeader(status int) {
 			h.Del("Content-Length")
 			h.Del("Etag")
 			h.Del("Accept-Ranges")
+			if gateway.OwnPage(h) { // an error, or a list of files, until the author has mended it
+				h.Set("Content-Security-Policy", h.Get("Content-Security-Policy")+"; script-src 'self'; connect-src 'self'")
+			}
 		}
 	}
 	p.ResponseWriter.WriteHeader(status)

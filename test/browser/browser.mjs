@@ -2,9 +2,10 @@
 //
 //   first line  {chromium: path, profile: new folder}
 //   then        {open: URL} | {reload: "yes"} | {follow: text of a link} | {script: JavaScript expression} |
-//               {shot: file.png, scheme: "light" or "dark", width: pixels} | {fill: selector, with: text, press: key}
-//   answers     {url, title, text, status, headers} of the page after it; for a script {value}, with the ranges of
-//               files that came since the page was opened; {error} if it failed
+//               {shot: file.png, scheme: "light" or "dark", width: pixels} | {fill: selector, with: text, press: key} |
+//               {until: JavaScript expression, asked again and again, also of the pages that follow}
+//   answers     {url, title, text, status, headers} of the page after it, and what it complained of since it was
+//               opened; for a script {value}, with the ranges of files that came; {error} if it failed
 import { createRequire } from 'node:module'
 import { createInterface } from 'node:readline'
 
@@ -27,6 +28,13 @@ const page = context.pages()[0] ?? await context.newPage()
 
 let last // the response that made the page
 let ranges = []
+let complaints = [] // but for statuses, which are part of what is tested
+page.on('console', (m) => {
+  if (m.type() === 'error' && !m.text().startsWith('Failed to load resource')) {
+    complaints.push(m.text())
+  }
+})
+page.on('pageerror', (err) => complaints.push(`${err}`))
 page.on('response', (r) => {
   if (r.status() === 206) {
     ranges.push(r.headers()['content-range'])
@@ -42,6 +50,7 @@ async function act (c) {
   }
   if (c.open != null) {
     ranges = []
+    complaints = []
     await page.goto(c.open)
   } else if (c.reload != null) {
     await page.reload()
@@ -50,12 +59,20 @@ async function act (c) {
   } else if (c.fill != null) {
     await page.fill(c.fill, c.with)
     await Promise.all([page.waitForEvent('load'), page.press(c.fill, c.press)])
+  } else if (c.until != null) {
+    // Not waitForFunction: it asks by eval, which a page's policy may forbid.
+    for (const end = Date.now() + 60_000; !await page.evaluate(c.until).catch(() => false); await page.waitForTimeout(20)) {
+      if (Date.now() > end) {
+        throw new Error(`not in time: ${c.until}`)
+      }
+    }
+    await page.waitForLoadState()
   } else if (c.shot != null) {
     await page.setViewportSize({ width: +c.width, height: 800 })
     await page.emulateMedia({ colorScheme: c.scheme })
     await page.screenshot({ path: c.shot, fullPage: true })
   }
-  return { url: page.url(), title: await page.title(), text: await page.innerText('body'), status: last.status(), headers: await last.allHeaders() }
+  return { url: page.url(), title: await page.title(), text: await page.innerText('body'), status: last.status(), headers: await last.allHeaders(), complaints }
 }
 
 for await (const line of lines) {

@@ -32,6 +32,7 @@ type page struct {
 	Headers          map[string]string
 	Value            any      // of a script
 	Ranges           []string // the Content-Range of what a script's page has asked for
+	Complaints       []string // of the console since the page was opened
 	Error            string   // the browser could not do it
 }
 
@@ -130,6 +131,12 @@ func (b *chromium) fill(selector, text string) page {
 	return b.do(map[string]string{"fill": selector, "with": text, "press": "Enter"})
 }
 
+// until waits for an expression to be true, of this page or of one that takes its place.
+func (b *chromium) until(js string) page {
+	b.t.Helper()
+	return b.do(map[string]string{"until": js})
+}
+
 // script evaluates an expression in the page; failed is what it threw.
 func (b *chromium) script(js string) (value any, failed string) {
 	b.t.Helper()
@@ -141,7 +148,8 @@ func (b *chromium) script(js string) (value any, failed string) {
 var widths = []string{"390", "1440"}
 
 // shoot takes pictures of the page, in light and in dark, on a phone and on a desk, for people
-// to look at: HOLDFAST_SCREENSHOTS is the folder where they stay. No page may be wider than the screen.
+// to look at: HOLDFAST_SCREENSHOTS is the folder where they stay. No page may be wider than the
+// screen, or have the browser complain.
 func (b *chromium) shoot(name string) {
 	b.t.Helper()
 	for _, width := range widths {
@@ -150,7 +158,9 @@ func (b *chromium) shoot(name string) {
 			if err != nil {
 				b.t.Fatal(err)
 			}
-			b.do(map[string]string{"shot": file, "scheme": scheme, "width": width})
+			if p := b.do(map[string]string{"shot": file, "scheme": scheme, "width": width}); len(p.Complaints) > 0 {
+				b.t.Errorf("%s has the browser complain: %q", name, p.Complaints)
+			}
 			if i, err := os.Stat(file); err != nil || i.Size() < 1000 {
 				b.t.Errorf("no picture in %s: %v", file, err)
 			}

@@ -134,6 +134,16 @@ func TestABrowserIsToldWhichStepFailed(t *testing.T) {
 	if unknown.Status != 404 {
 		t.Errorf("status %d, want 404", unknown.Status)
 	}
+	w.Run(nil, "gate", "deny", "add", "/ipns/"+p.Name+"/about.html", "--reason", "court-order")
+	for tries := 0; ; tries++ { // a running node looks for changes of its lists every second or two
+		if got := b.open(at + "/about.html"); got.Status == 410 || tries == 1000 {
+			if got.Status != 410 || !strings.Contains(got.Text, "court-order") {
+				t.Errorf("a denied page shows %d: %s", got.Status, got.Text)
+			}
+			b.shoot("410")
+			break
+		}
+	}
 	about := b.open("http://localhost:" + port(t, gate.Gateway) + "/-/site/" + p.Name)
 	if about.Status != 200 || about.Title != "Kelp" || !strings.Contains(about.Text, p.Root) || !strings.Contains(about.Text, "Verify it yourself") {
 		t.Errorf("the page about a site whose host is gone is %d %q: %s", about.Status, about.Title, about.Text)

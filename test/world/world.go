@@ -123,6 +123,7 @@ func (w *World) Run(into any, home string, args ...string) {
 type Node struct {
 	Home    string   `json:"-"`
 	Event   string   `json:"event"`
+	URL     string   `json:"url"`     // of a preview
 	Gateway string   `json:"gateway"` // URL
 	Pins    string   `json:"pins"`    // base URL of what a host serves over HTTP
 	Addrs   []string `json:"addrs"`   // multiaddrs that end in /p2p/ID
@@ -134,8 +135,23 @@ type Node struct {
 // Serve starts a node and waits until it is ready. It ends with the test.
 func (w *World) Serve(home string, args ...string) *Node {
 	w.t.Helper()
-	n := &Node{Home: home, done: make(chan struct{})}
-	n.cmd = w.command(context.Background(), home, append([]string{"serve"}, args...)...)
+	n := w.start(home, append([]string{"serve"}, args...), func(n *Node) bool { return n.Event == "ready" })
+	n.Home = home
+	return n
+}
+
+// Preview shows a folder until the test ends; the URL is where.
+func (w *World) Preview(dir string) (url string) {
+	w.t.Helper()
+	return w.start("preview-home", []string{"preview", dir, "--listen", "127.0.0.1:0"}, func(n *Node) bool { return n.URL != "" }).URL
+}
+
+// start starts a command that goes on until the test ends, and waits for its first line,
+// which has to say that all is ready.
+func (w *World) start(home string, args []string, ready func(*Node) bool) *Node {
+	w.t.Helper()
+	n := &Node{done: make(chan struct{})}
+	n.cmd = w.command(context.Background(), home, args...)
 	out, err := n.cmd.StdoutPipe()
 	if err != nil {
 		w.t.Fatal(err)
@@ -159,7 +175,7 @@ func (w *World) Serve(home string, args ...string) *Node {
 	}()
 	select {
 	case line := <-first:
-		if err := json.Unmarshal(line, n); err == nil && n.Event == "ready" {
+		if err := json.Unmarshal(line, n); err == nil && ready(n) {
 			return n
 		}
 		n.Kill()

@@ -310,6 +310,9 @@ func (c *checker) missing(page, target string) (Finding, bool) {
 	if c.Answers != nil {
 		if a := c.answer(target); a.answered {
 			e := c.tree.served(a.instead)
+			if e == nil {
+				e = c.page(strings.Trim(a.instead, "/"))
+			}
 			if e != nil {
 				e.linked.Store(true)
 			}

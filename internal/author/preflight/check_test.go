@@ -155,6 +155,16 @@ func TestWhatARuleAnswersIsNotBroken(t *testing.T) {
 		"broken_link index.html:1 app/x/y", "broken_link index.html:1 lost/x", "broken_link index.html:1 new/x")
 }
 
+func TestARuleMayAnswerWithAPageWithoutItsExtension(t *testing.T) {
+	o := Options{Answers: func(path string) (string, bool) { return "/about", path == "/us" }, CleanURLs: true}
+	s := newSite(t, "index.html", "<a href=us>", "about.html", "")
+	o.Before = s.wants(o)
+	if err := os.Remove(filepath.Join(s.dir, "about.html")); err != nil {
+		t.Fatal(err)
+	}
+	s.wants(o, "broken_link index.html:1 us")
+}
+
 func TestALinkWithoutExtensionIsToldAsWhatItIs(t *testing.T) {
 	s := newSite(t, "index.html", "<a href=about><a href=/about/><a href=posts><a href=nothing>", "about.html", "", "posts.html", "", "posts/one.html", "")
 	r := s.wants(Options{CleanURLs: true}, "broken_link index.html:1 nothing", "clean_url index.html:1 about about.html", "clean_url index.html:1 posts posts.html")

@@ -27,12 +27,13 @@ const (
 	LargeFile    Kind = "large_file"    // over MaxFile
 	CleanURL     Kind = "clean_url"     // right where pages are found without their extension, which isn't everywhere
 	IgnoredField Kind = "ignored_field" // of _headers: gateways don't let a site set it
+	IgnoredFile  Kind = "ignored_file"  // says to another host how the site is served
 )
 
 // kinds in the order in which people are told.
-var kinds = [manyKinds]Kind{BrokenLink, WrongCase, NoIndex, LocalLink, IgnoredField, RootAbsolute, CleanURL, LargeFile}
+var kinds = [manyKinds]Kind{BrokenLink, WrongCase, NoIndex, LocalLink, IgnoredField, IgnoredFile, RootAbsolute, CleanURL, LargeFile}
 
-const manyKinds = 8
+const manyKinds = 9
 
 // MaxFile is the size, in bytes, over which a file is told: more than other
 // hosts of static sites take for one (Cloudflare Pages: 25 MiB), and
@@ -104,6 +105,8 @@ func (f *Finding) say() {
 		fmt.Fprintf(&b, "%q has no extension: other gateways, and Kubo's, don't find the page", f.Link)
 	case IgnoredField:
 		fmt.Fprintf(&b, "%q is not for a site to set; gateways leave it out", f.Link)
+	case IgnoredFile:
+		b.WriteString("nobody reads it here; write its rules into _redirects and _headers, and leave the file out")
 	case LargeFile:
 		fmt.Fprintf(&b, "%d bytes, more than %d: many gateways are slow with such files or refuse them", f.Bytes, MaxFile)
 	}
