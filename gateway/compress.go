@@ -295,13 +295,13 @@ func (a *attempt) coded(key packedKey) {
 }
 
 func addVary(h http.Header, field string) {
-	if was := h["Vary"]; !hasVary(h, field) {
+	if was := h["Vary"]; !hasVary(h["Vary"], field) {
 		h.Set("Vary", strings.Join(append(slices.Clip(was), field), ", "))
 	}
 }
 
-func hasVary(h http.Header, field string) bool {
-	for _, v := range h["Vary"] {
+func hasVary(vary []string, field string) bool {
+	for _, v := range vary {
 		for f := range strings.SplitSeq(v, ",") {
 			if strings.EqualFold(strings.TrimSpace(f), field) {
 				return true

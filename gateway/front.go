@@ -48,7 +48,7 @@ func begin(w http.ResponseWriter, r *http.Request, timeout time.Duration) *trans
 
 // end cuts the connection where an orderly end would pass off half an answer as a whole one.
 func (x *transaction) end() {
-	incomplete := x.w.incomplete(x.r, traceOf(x.ctx).snapshot().failed != nil || timedOut(x.ctx))
+	incomplete := x.w.incomplete(x.r, traceOf(x.ctx).broken() || timedOut(x.ctx))
 	x.stop()
 	if incomplete {
 		panic(http.ErrAbortHandler)

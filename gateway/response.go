@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -171,6 +172,7 @@ type attempt struct {
 	etag      string  // of the plain content
 	kind      string  // its media type
 	plain     bool    // no sibling is to be looked for
+	direct    bool    // it is what the path that was asked for leads to, by no rule: that may depend on more
 	sibling   coding  // that of the file that is read, or is to be read instead
 	instead   string  // path to try in place of a held-back answer: the same in another coding
 	moved     string  // where a held-back answer is to be found
@@ -180,11 +182,24 @@ type attempt struct {
 }
 
 func newAttempt(out *pacedWriter, r *http.Request) *attempt {
-	a := &attempt{out: out, header: out.Header().Clone(), head: r.Method == http.MethodHead, ranged: r.Header.Get("Range") != ""}
+	out.keep.forbid()
+	a := &attempt{out: out, header: ownHeader(out.Header()), head: r.Method == http.MethodHead, ranged: r.Header.Get("Range") != ""}
 	if webRequest(r) {
 		a.accepts, a.asked = acceptedCodings(r.Header), strings.Join(r.Header.Values("If-None-Match"), ",")
 	}
 	return a
+}
+
+// usualFields is how many fields an answer's header has, about.
+const usualFields = 24
+
+// ownHeader is a header that may be changed without changing h: values are replaced, never written into.
+func ownHeader(h http.Header) http.Header {
+	own := make(http.Header, usualFields)
+	for k, v := range h {
+		own[k] = slices.Clip(v)
+	}
+	return own
 }
 
 func (a *attempt) Header() http.Header { return a.header }
