@@ -257,8 +257,12 @@ func (a *answer) send(w http.ResponseWriter, r *http.Request, b *binding, now ti
 	if r.Method == http.MethodHead {
 		return status, 0
 	}
+	joint := jointOf(r.Context())
 	for body := a.body[part.from:part.to]; len(body) > 0; {
+		joint.join(len(body))
 		n, err := w.Write(body[:min(len(body), maxHanded)])
+		joint.part()
+		joint = nil // the header is out
 		sent += int64(n)
 		if err != nil {
 			break // the client has left

@@ -33,13 +33,14 @@ type pacedWriter struct {
 	broken   bool     // the response went wrong after its header
 	keep     *keeping // what is noted of it; may be nil
 	seat     *seat
+	joint    *jointConn
 }
 
 // pace starts the clock. The returned context ends with errTimeout when time is
 // up; the returned function stops the clock.
 func pace(w http.ResponseWriter, ctx context.Context, timeout time.Duration) (*pacedWriter, context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	p := &pacedWriter{ResponseWriter: w, timeout: timeout, stall: writeStall, length: -1}
+	p := &pacedWriter{ResponseWriter: w, joint: jointOf(ctx), timeout: timeout, stall: writeStall, length: -1}
 	p.timer = time.AfterFunc(timeout, func() { cancel(errTimeout) })
 	p.extend(timeout + writeStall)
 	return p, ctx, func() {
@@ -102,7 +103,11 @@ func (p *pacedWriter) hand(b []byte) (int, error) {
 	if p.seat != nil { // a client that reads slowly takes the place of none that reads
 		slow = time.AfterFunc(moment, p.seat.stream)
 	}
+	if p.written == 0 {
+		p.joint.join(len(b))
+	}
 	n, err := p.ResponseWriter.Write(b)
+	p.joint.part()
 	if slow != nil {
 		slow.Stop()
 	}
