@@ -58,7 +58,7 @@ func newBackend(blocks blockstore.Getter, cfg Config) (*backend, error) {
 	return &backend{
 		BlocksBackend: b, local: cfg.Local, denied: cfg.Denied, names: cfg.Names, dns: cfg.DNSLinks, now: time.Now, nameTime: cfg.RetrievalTimeout / 2,
 		spelled:  newSpellings(),
-		followed: otter.Must(&otter.Options[naming.Name, followed]{MaximumSize: maxSpellings, Executor: inPlace}),
+		followed: newRemembered[naming.Name, followed](maxSpellings),
 	}, nil
 }
 

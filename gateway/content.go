@@ -68,7 +68,7 @@ func newContent(cfg Config, hosts map[string]HostConfig, trustless bool) (*conte
 func (c *content) forget() {
 	c.paths.Forget()
 	c.leaves.kept.InvalidateAll()
-	c.packer.done.forget()
+	c.packer.done.InvalidateAll()
 }
 
 // origin is where an answer will be seen.

@@ -30,7 +30,6 @@ type ready struct {
 const (
 	maxBindings     = 8192
 	maxEncodings    = 128         // bytes of an Accept-Encoding header; longer ones are not worth a copy each
-	entryWeight     = 512         // what an entry takes beside its content, in bytes
 	ownLifetimeTime = time.Minute // for which a Cache-Control that a site wrote itself is given again
 	readyStall      = writeStall  // for a client to take a ready answer
 	shareOfMissing  = 16          // the part of all answers that are pages for what is not there
@@ -62,7 +61,7 @@ type answer struct {
 	// ownLifetime says that Cache-Control is in header, and the answer to be made anew after until.
 	ownLifetime bool
 	until       time.Time // zero: never
-	weight      uint32
+	weight      int64     // bytes, beside what any entry takes
 }
 
 // field is one header, in the form that http.Header has. The values are shared.
@@ -76,19 +75,15 @@ func newReady(most int64, names Names, trusted []netip.Prefix, generation func()
 	changing, _ := names.(Changing)
 	return &ready{
 		names: changing, trusted: trusted, generation: generation, hits: hits,
-		bindings: otter.Must(&otter.Options[bindingKey, *binding]{MaximumSize: maxBindings, Executor: inPlace}),
+		bindings: newRemembered[bindingKey, *binding](maxBindings),
 		answers:  newAnswers(most - most/shareOfMissing),
 		missing:  newAnswers(most / shareOfMissing),
 	}
 }
 
 func newAnswers(most int64) *otter.Cache[answerKey, *answer] {
-	return otter.Must(&otter.Options[answerKey, *answer]{
-		MaximumWeight: uint64(max(most, 1)),
-		Weigher: func(k answerKey, a *answer) uint32 {
-			return a.weight + uint32(len(k.root)+len(k.base)+len(k.prefix)+len(k.path)+len(k.encoding))
-		},
-		Executor: inPlace,
+	return newKept(most, func(k answerKey, a *answer) int64 {
+		return a.weight + int64(len(k.root)+len(k.base)+len(k.prefix)+len(k.path)+len(k.encoding))
 	})
 }
 
@@ -209,7 +204,7 @@ func (rd *ready) keep(k *keeping, t *trace, encodings []string) {
 		to = rd.missing
 	}
 	if a.varies {
-		to.Set(key, &answer{varies: true, missing: a.missing, weight: entryWeight, generation: a.generation})
+		to.Set(key, &answer{varies: true, missing: a.missing, generation: a.generation})
 		var ok bool
 		if key.encoding, ok = encodingKey(encodings); !ok {
 			return

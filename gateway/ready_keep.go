@@ -161,11 +161,11 @@ func (k *keeping) answer(now time.Time) *answer {
 		if !slices.Contains(notIn304, f.key) {
 			a.header304 = append(a.header304, f)
 		}
-		a.weight += uint32(len(f.key) + 40)
+		a.weight += int64(len(f.key) + 40)
 		for _, v := range f.values {
-			a.weight += uint32(len(v) + 16)
+			a.weight += int64(len(v) + 16)
 		}
 	}
-	a.weight += uint32(cap(a.body)) + entryWeight
+	a.weight += int64(cap(a.body))
 	return a
 }
