@@ -25,11 +25,13 @@ type keeping struct {
 	modified time.Time
 	stable   bool
 
-	status int
-	header []field
-	body   []byte
-	size   int64  // of the file; more than maxReadyBody: the body is not noted
-	whole  []byte // the file where it is one block: nobody changes that, so it need not be copied
+	status    int
+	header    []field
+	body      []byte
+	size      int64  // of the file; more than maxReadyBody: the body is not noted
+	whenWhole func() // keeps the answer, whose body is noted to its end; nil: that is done
+
+	whole []byte // the file where it is one block: nobody changes that, so it need not be copied
 }
 
 // standIn says what an answer has to do with the path that was asked for.
@@ -94,11 +96,21 @@ func (k *keeping) start(status int, h http.Header) {
 	}
 }
 
-// add notes a part of the body.
-func (k *keeping) add(p []byte) {
+// add notes a part of a body of length bytes (-1: not known), before it is sent. With its end the
+// answer is ready: on a busy machine the client that has it asks for the next
+// page at once, and is served before those whose turn it is, for as long as there is something left to do.
+func (k *keeping) add(p []byte, length int64) {
 	if k == nil || k.header == nil || k.size > maxReadyBody {
 		return
 	}
+	k.note(p)
+	if int64(len(k.body)) == length && k.whenWhole != nil {
+		k.whenWhole()
+		k.whenWhole = nil
+	}
+}
+
+func (k *keeping) note(p []byte) {
 	if at := len(k.body); len(p) > 0 && at < len(k.whole) && &p[0] == &k.whole[at] {
 		k.body = k.whole[:at+len(p)]
 		return

@@ -116,8 +116,8 @@ func TestAWholeBlockIsKeptWithoutACopy(t *testing.T) {
 	k := &keeping{}
 	k.allow("no-cache", time.Time{}, false, int64(b.Size()), b.RawData())
 	k.start(200, http.Header{})
-	k.add(b.RawData()[:3])
-	k.add(b.RawData()[3:])
+	k.add(b.RawData()[:3], 9)
+	k.add(b.RawData()[3:], 9)
 	if string(k.body) != "one block" || &k.body[0] != &b.RawData()[0] {
 		t.Errorf("%q was kept, or a copy", k.body)
 	}
@@ -125,7 +125,7 @@ func TestAWholeBlockIsKeptWithoutACopy(t *testing.T) {
 	k = &keeping{}
 	k.allow("no-cache", time.Time{}, false, int64(b.Size()), b.RawData())
 	k.start(200, http.Header{})
-	k.add(packed)
+	k.add(packed, 6)
 	if string(k.body) != "packed" {
 		t.Errorf("%q was kept of what was sent", k.body)
 	}

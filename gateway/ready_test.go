@@ -230,7 +230,7 @@ func TestOnlyWholeAnswersThatAnybodyMayGetAreKept(t *testing.T) {
 		k := &keeping{}
 		k.allow("no-cache", time.Time{}, false, 1, nil)
 		k.start(c.status, c.header)
-		if k.add([]byte("x")); (k.header != nil) != c.kept {
+		if k.add([]byte("x"), 1); (k.header != nil) != c.kept {
 			t.Errorf("%s: kept %t", c.what, k.header != nil)
 		}
 	}

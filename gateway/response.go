@@ -106,13 +106,13 @@ func (p *pacedWriter) hand(b []byte) (int, error) {
 	if p.written == 0 {
 		p.joint.join(len(b))
 	}
+	p.keep.add(b, p.length)
 	n, err := p.ResponseWriter.Write(b)
 	p.joint.part()
 	if slow != nil {
 		slow.Stop()
 	}
 	p.written += int64(n)
-	p.keep.add(b[:n])
 	p.broken = p.broken || err != nil
 	if p.seat != nil && p.written > streamAfter {
 		p.seat.stream()
