@@ -127,8 +127,9 @@ func (c *content) findFile(r *http.Request, path string) (file, error) {
 		return file{}, errNotOurs
 	}
 	f := file{stable: ns == "ipfs"}
-	var at merkle.Place
-	root, base, err := cid.Undef, "", error(nil)
+	var root cid.Cid
+	var base string // under the root, where the site begins
+	var err error
 	if f.stable {
 		if root, err = cid.Decode(id); err != nil {
 			return file{}, errNotOurs
@@ -143,7 +144,8 @@ func (c *content) findFile(r *http.Request, path string) (file, error) {
 	if err != nil {
 		return file{}, err
 	}
-	if at, err = c.walk(ctx, root, base+rest); err != nil {
+	at, err := c.walk(ctx, root, base+rest)
+	if err != nil {
 		return file{}, err
 	}
 	f.Place, f.roots = at, at.Trail()
