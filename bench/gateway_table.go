@@ -30,8 +30,12 @@ const (
 )
 
 // kubo is Kubo 0.38's gateway on the machine that the goals were set on: requests
-// a second of a page and of 304s, bytes a second of a large file. It is not run here.
-var kubo = struct{ page, notModified, large float64 }{3200, 3500, 0.65e9}
+// a second of a page and of 304s, bytes a second of a large file. It is not run
+// here. A bare net/http handler was measured on that machine too: the goals say so many times
+// Kubo, and count here for Kubo as it would be on a machine that is as much slower or faster.
+var kubo, bareThere = there{3200, 3500, 0.65e9}, there{page: 40_500, notModified: 48_000}
+
+type there struct{ page, notModified, large float64 }
 
 // gatewayTable measures a gateway against web servers, each pinned to one processor and the load to another.
 func (b *bench) gatewayTable(ctx context.Context) error {
@@ -48,6 +52,8 @@ func (b *bench) gatewayTable(ctx context.Context) error {
 		return err
 	}
 	var table []measure
+	fmt.Printf("Kubo × speed: %.0f and %.0f requests a second on a machine where net/http had %.0f and %.0f (page, 304)\n\n",
+		kubo.page, kubo.notModified, bareThere.page, bareThere.notModified)
 	for _, part := range []func(context.Context, string, string, string) ([]measure, error){b.hot, b.cold, b.idle, b.memory} {
 		rows, err := part(ctx, home, p.Name, dir)
 		if err != nil {
@@ -106,7 +112,16 @@ func (b *bench) ours(ctx context.Context, home, name string) (*node, *server, er
 }
 
 // rates is what one server reached, one figure a round.
-type rates struct{ page, notModified, large figures }
+type rates struct {
+	page, notModified, large figures
+	p99                      figures // ms, at half of the rate of pages
+	cpu                      figures // µs of processor time of each page; none where it isn't known
+}
+
+func (r *rates) add(more rates) {
+	r.page, r.notModified, r.large = append(r.page, more.page...), append(r.notModified, more.notModified...), append(r.large, more.large...)
+	r.p99, r.cpu = append(r.p99, more.p99...), append(r.cpu, more.cpu...)
+}
 
 // hot measures what is asked for again and again.
 func (b *bench) hot(ctx context.Context, home, name, dir string) (table []measure, err error) {
@@ -135,23 +150,17 @@ func (b *bench) hot(ctx context.Context, home, name, dir string) (table []measur
 			if err != nil {
 				return nil, err
 			}
-			if all := got[s.name]; round > 0 && all != nil {
-				all.page, all.notModified, all.large = append(all.page, r.page...), append(all.notModified, r.notModified...), append(all.large, r.large...)
-			} else if round > 0 {
-				got[s.name] = &r
+			if round == 0 {
+				continue
 			}
+			if got[s.name] == nil {
+				got[s.name] = &rates{}
+			}
+			got[s.name].add(r)
 		}
 	}
-	var p99 figures
-	for range b.rounds {
-		half, err := b.load(ctx, mine, loadJob{Paths: []string{"/page.html"}, Duration: loadTime, Rate: got["ours"].page.median() / 2})
-		if err != nil {
-			return nil, err
-		}
-		p99 = append(p99, half.P99)
-	}
-	rows := rowsOfHot(got)
-	return append(rows, measure{what: "p99 at half of the top rate", unit: "ms", ours: p99, limits: most(3), goal: "≤ 3 ms"}), nil
+	b.machine = got["net/http"].page.median() / bareThere.page
+	return rowsOfHot(got), nil
 }
 
 // rivals starts all that ours is compared with, and gives them with ours.
@@ -186,7 +195,16 @@ func (b *bench) rivals(ctx context.Context, mine *server, dir string) ([]*server
 
 // oneRound measures one server once.
 func (b *bench) oneRound(ctx context.Context, s *server) (r rates, err error) {
+	before := s.processor()
 	page, err := b.load(ctx, s, loadJob{Paths: []string{"/page.html"}, Duration: loadTime})
+	if err != nil {
+		return r, err
+	}
+	if spent := s.processor() - before; spent > 0 {
+		r.cpu = figures{float64(spent.Microseconds()) / float64(page.Requests)}
+	}
+	perSecond := func(d loadDone) float64 { return float64(d.Requests) / d.Seconds }
+	half, err := b.load(ctx, s, loadJob{Paths: []string{"/page.html"}, Duration: loadTime, Rate: perSecond(page) / 2})
 	if err != nil {
 		return r, err
 	}
@@ -201,34 +219,44 @@ func (b *bench) oneRound(ctx context.Context, s *server) (r rates, err error) {
 		return r, err
 	}
 	large, err := b.load(ctx, s, loadJob{Paths: []string{"/large.bin"}, Duration: loadTime})
-	perSecond := func(d loadDone) float64 { return float64(d.Requests) / d.Seconds }
-	return rates{figures{perSecond(page)}, figures{perSecond(same)}, figures{float64(large.Bytes) / large.Seconds / 1e6}}, err
+	r.page, r.notModified, r.p99 = figures{perSecond(page)}, figures{perSecond(same)}, figures{half.P99}
+	r.large = figures{float64(large.Bytes) / large.Seconds / 1e6}
+	return r, err
 }
 
 // rowsOfHot compares the servers.
 func rowsOfHot(got map[string]*rates) []measure {
-	row := func(what, unit string, of func(*rates) figures, kubos float64) measure {
-		m := measure{what: what, unit: unit, ours: of(got["ours"]), least: true}
+	ours, bare, caddy := got["ours"], got["net/http"], got["caddy"]
+	row := func(what, unit string, of func(*rates) figures) measure {
+		m := measure{what: what, unit: unit, ours: of(ours), least: true}
 		for _, name := range []string{"net/http", "nginx", "caddy"} {
-			if r := got[name]; r != nil {
+			if r := got[name]; r != nil && len(of(r)) > 0 {
 				m.anchors = append(m.anchors, anchor{name, of(r)})
 			}
 		}
-		m.anchors = append(m.anchors, anchor{"Kubo (elsewhere)", figures{kubos}.repeat(len(m.ours))})
 		return m
 	}
-	page := row("13 KB page, hot", "/s", func(r *rates) figures { return r.page }, kubo.page)
-	page.goal, page.limits = "≥ 0.85 × net/http, 10 × Kubo", got["net/http"].page.times(0.85).each(figures{10 * kubo.page}.repeat(len(page.ours)), max2)
-	if c := got["caddy"]; c != nil {
-		page.goal, page.limits = page.goal+", 1.5 × Caddy", page.limits.each(c.page.times(1.5), max2)
+	beside := func(m *measure, kubos, there float64, of func(*rates) figures) {
+		scaled := of(bare).times(kubos / there)
+		m.anchors = append(m.anchors, anchor{"Kubo elsewhere", figures{kubos}.repeat(len(m.ours))}, anchor{"Kubo × speed", scaled})
+		m.goal, m.limits = "≥ 0.85 × net/http, 10 × Kubo × speed", of(bare).times(0.85).each(scaled.times(10), max2)
 	}
-	same := row("304 by ETag", "/s", func(r *rates) figures { return r.notModified }, kubo.notModified)
-	same.goal, same.limits = "≥ 0.85 × net/http, 10 × Kubo", got["net/http"].notModified.times(0.85).each(figures{10 * kubo.notModified}.repeat(len(same.ours)), max2)
-	large := row("2.5 MB file", "MB/s", func(r *rates) figures { return r.large }, kubo.large/1e6)
-	if c := got["caddy"]; c != nil {
-		large.goal, large.limits = "≥ 0.8 × Caddy", c.large.times(0.8)
+	page := row("13 KB page, hot", "/s", func(r *rates) figures { return r.page })
+	beside(&page, kubo.page, bareThere.page, func(r *rates) figures { return r.page })
+	if caddy != nil {
+		page.goal, page.limits = page.goal+", 1.5 × Caddy", page.limits.each(caddy.page.times(1.5), max2)
 	}
-	return []measure{page, same, large}
+	same := row("304 by ETag", "/s", func(r *rates) figures { return r.notModified })
+	beside(&same, kubo.notModified, bareThere.notModified, func(r *rates) figures { return r.notModified })
+	large := row("2.5 MB file", "MB/s", func(r *rates) figures { return r.large })
+	large.anchors = append(large.anchors, anchor{"Kubo elsewhere", figures{kubo.large / 1e6}.repeat(len(large.ours))})
+	if caddy != nil {
+		large.goal, large.limits = "≥ 0.8 × Caddy", caddy.large.times(0.8)
+	}
+	p99 := row("p99 at half of the top rate", "ms", func(r *rates) figures { return r.p99 })
+	p99.least, p99.goal, p99.limits = false, "≤ 3 ms", most(3)
+	cpu := row("processor time of a hot page", "µs", func(r *rates) figures { return r.cpu })
+	return []measure{page, same, large, p99, cpu}
 }
 
 func max2(a, b float64) float64 { return max(a, b) }
@@ -247,23 +275,34 @@ func (b *bench) cold(ctx context.Context, home, name, _ string) ([]measure, erro
 	for i, at := range rand.New(rand.NewPCG(1, 2)).Perm(coldPages) {
 		paths[i] = coldPath(at)
 	}
-	var perSecond, p99 figures
+	var perSecond, p99, cpu figures
 	for range b.rounds {
 		n, mine, err := b.ours(ctx, home, name)
 		if err != nil {
 			return nil, err
 		}
+		before := mine.processor()
 		done, err := b.load(ctx, mine, loadJob{Paths: paths})
+		spent := mine.processor() - before
 		_, serr := n.stop()
 		if err := errors.Join(err, serr); err != nil {
 			return nil, err
 		}
 		perSecond, p99 = append(perSecond, float64(done.Requests)/done.Seconds), append(p99, done.P99)
+		if spent > 0 {
+			cpu = append(cpu, float64(spent.Microseconds())/float64(done.Requests))
+		}
 	}
-	return []measure{
-		{what: "30 thousand different pages, cold process", unit: "/s", ours: perSecond, least: true, limits: most(3 * kubo.page), goal: "≥ 3 × Kubo"},
+	kubos := func(scale float64) figures { return figures{kubo.page * scale}.repeat(len(perSecond)) }
+	table := []measure{
+		{what: "30 thousand different pages, cold process", unit: "/s", ours: perSecond, least: true,
+			limits: kubos(3 * b.machine), goal: "≥ 3 × Kubo × speed", anchors: []anchor{{"Kubo elsewhere", kubos(1)}, {"Kubo × speed", kubos(b.machine)}}},
 		{what: "the same, p99", unit: "ms", ours: p99, limits: most(20), goal: "≤ 20 ms"},
-	}, nil
+	}
+	if len(cpu) > 0 {
+		table = append(table, measure{what: "the same, processor time of each", unit: "µs", ours: cpu})
+	}
+	return table, nil
 }
 
 // idle keeps five thousand connections open that have nothing to ask.
@@ -291,6 +330,11 @@ func (b *bench) idle(ctx context.Context, home, name, _ string) ([]measure, erro
 		if _, err := c.Read(make([]byte, 4096)); err != nil {
 			return nil, err
 		}
+	}
+	select { // to come to rest
+	case <-time.After(b.settle):
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 	r, err := n.resident(ctx)
 	return []measure{{what: strconv.Itoa(idleConns) + " idle connections", unit: "MB", ours: figures{mb(r)}, limits: most(150), goal: "≤ 150 MB"}}, err

@@ -3,19 +3,13 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"runtime"
-	"strconv"
-	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -66,117 +60,11 @@ func loadChild(ctx context.Context, asked json.RawMessage) (any, error) {
 		}
 		requests[i] = fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n", p, host, j.Header)
 	}
-	l := &load{loadJob: j, requests: requests, began: time.Now()}
-	var wg sync.WaitGroup
-	errs := make([]error, j.Conns)
-	for i := range j.Conns {
-		wg.Go(func() { errs[i] = l.connection(ctx, i) })
-	}
-	wg.Wait()
-	took := time.Since(l.began)
-	if err := errors.Join(errs...); err != nil {
+	l := &load{loadJob: j, requests: requests}
+	if err := l.run(ctx); err != nil {
 		return nil, err
 	}
-	return loadDone{
-		Requests: l.requestsDone.Load(), Bytes: l.bytes.Load(), Seconds: took.Seconds(), MissedDue: l.late.Load(),
-		P50: l.waits.at(0.5), P99: l.waits.at(0.99), Slowest: l.waits.at(1),
-	}, nil
-}
-
-// load is the work of all connections together.
-type load struct {
-	loadJob
-	requests     [][]byte
-	began        time.Time
-	next         atomic.Int64
-	requestsDone atomic.Int64
-	bytes        atomic.Int64
-	late         atomic.Int64
-
-	mu    sync.Mutex
-	waits figures // ms
-}
-
-// connection sends and reads until there is nothing more to do.
-func (l *load) connection(ctx context.Context, number int) error {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", l.Addr)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer stop()
-	r := bufio.NewReaderSize(conn, 64<<10)
-	var waits figures
-	defer func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.waits = append(l.waits, waits...)
-	}()
-	for turn := 0; ; turn++ {
-		due := time.Now()
-		if l.Duration > 0 && due.Sub(l.began) >= l.Duration {
-			return nil
-		}
-		if l.Rate > 0 {
-			due = l.began.Add(time.Duration(float64(turn*l.Conns+number) / l.Rate * float64(time.Second)))
-			if wait := time.Until(due); wait > 0 {
-				time.Sleep(wait)
-			} else if wait < -time.Millisecond {
-				l.late.Add(1)
-			}
-		}
-		n := l.next.Add(1) - 1
-		if l.Duration == 0 && n >= int64(len(l.requests)) {
-			return nil
-		}
-		if _, err := conn.Write(l.requests[n%int64(len(l.requests))]); err != nil {
-			return err
-		}
-		length, err := readAnswer(r, l.Status)
-		if err != nil {
-			return fmt.Errorf("%s: %w", l.Paths[n%int64(len(l.Paths))], err)
-		}
-		waits = append(waits, float64(time.Since(due).Microseconds())/1000)
-		l.requestsDone.Add(1)
-		l.bytes.Add(length)
-	}
-}
-
-var contentLength = []byte("content-length:")
-
-// readAnswer reads one answer and throws its body away.
-func readAnswer(r *bufio.Reader, want int) (length int64, err error) {
-	line, err := r.ReadSlice('\n')
-	if err != nil {
-		return 0, err
-	}
-	if len(line) < 12 || string(line[9:12]) != strconv.Itoa(want) {
-		return 0, fmt.Errorf("%q where status %d was expected", bytes.TrimSpace(line), want)
-	}
-	length = -1
-	for {
-		line, err := r.ReadSlice('\n')
-		if err != nil {
-			return 0, err
-		}
-		if len(line) <= 2 {
-			break
-		}
-		if len(line) > len(contentLength) && bytes.EqualFold(line[:len(contentLength)], contentLength) {
-			if length, err = strconv.ParseInt(string(bytes.TrimSpace(line[len(contentLength):])), 10, 64); err != nil {
-				return 0, err
-			}
-		}
-	}
-	if want == http.StatusNotModified {
-		return 0, nil
-	}
-	if length < 0 {
-		return 0, errors.New("an answer without length")
-	}
-	_, err = r.Discard(int(length))
-	return length, err
+	return l.done, nil
 }
 
 // bareJob is what a bare net/http server sends, from memory.

@@ -38,6 +38,8 @@ type bench struct {
 	goals  string // whose goals count: "rust" or "python"; "": by the number of files
 	size   int64  // MiB of the one large file
 	blocks int    // of the store that is opened and collected
+
+	machine float64 // how fast this one is, by net/http, beside that on which the gateway's goals were set
 }
 
 func main() {

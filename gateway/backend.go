@@ -58,7 +58,7 @@ func newBackend(blocks blockstore.Getter, cfg Config) (*backend, error) {
 	return &backend{
 		BlocksBackend: b, local: cfg.Local, denied: cfg.Denied, names: cfg.Names, dns: cfg.DNSLinks, now: time.Now, nameTime: cfg.RetrievalTimeout / 2,
 		spelled:  newSpellings(),
-		followed: otter.Must(&otter.Options[naming.Name, followed]{MaximumSize: maxSpellings, Executor: inPlace}),
+		followed: newRemembered[naming.Name, followed](maxSpellings),
 	}, nil
 }
 
@@ -114,38 +114,54 @@ func (b *backend) ResolveMutable(ctx context.Context, p boxopath.Path) (boxopath
 		}
 		return ip, 0, time.Time{}, err
 	}
-	if err := b.mayServe(ctx, p.String()); err != nil {
-		return boxopath.ImmutablePath{}, 0, time.Time{}, err
-	}
 	segments := p.Segments()
-	began := b.now()
-	root, base, ttl, err := b.resolveName(ctx, segments[1])
-	traceOf(ctx).spend(StepName, b.now().Sub(began))
+	rest := "/" + strings.Join(segments[2:], "/")
+	if len(segments) > 2 && strings.HasSuffix(p.String(), "/") {
+		rest += "/"
+	}
+	root, base, ttl, err := b.resolve(ctx, segments[1], rest)
 	if err != nil {
 		return boxopath.ImmutablePath{}, 0, time.Time{}, err
 	}
-	t := traceOf(ctx).snapshot()
-	ending := ""
-	if strings.HasSuffix(p.String(), "/") {
-		ending = "/"
-	}
-	for _, n := range t.via { // what is denied of a name is denied of all that lead to it
-		way := strings.Join(append([]string{"/ipns/" + b.spelled.text(n) + base}, segments[2:]...), "/")
-		if err := b.mayServe(ctx, way+ending); err != nil {
-			return boxopath.ImmutablePath{}, 0, time.Time{}, err
-		}
-	}
-	base = t.below + base
-	traceOf(ctx).set(func(t *trace) { t.root, t.base = root, base })
 	joined, err := boxopath.Join(boxopath.FromCid(root), append(boxopath.StringToSegments(base), segments[2:]...)...)
 	if err != nil {
 		return boxopath.ImmutablePath{}, 0, time.Time{}, err
 	}
-	if err := b.mayServe(ctx, strings.TrimSuffix(joined.String(), "/")+ending); err != nil {
-		return boxopath.ImmutablePath{}, 0, time.Time{}, err
-	}
 	ip, err := boxopath.NewImmutablePath(joined)
 	return ip, ttl, time.Time{}, err
+}
+
+// resolve finds the root that a name or domain leads to, and the path under it
+// ("" or "/a/b") at which its site begins. It fails where the operator denies
+// what is at rest (which begins with a slash) there, by whichever way.
+func (b *backend) resolve(ctx context.Context, id, rest string) (root cid.Cid, base string, ttl time.Duration, err error) {
+	if !b.denied.Empty() {
+		if err := b.mayServe(ctx, "/ipns/"+id+rest); err != nil {
+			return cid.Undef, "", 0, err
+		}
+	}
+	began := b.now()
+	t := traceOf(ctx)
+	root, link, ttl, err := b.resolveName(ctx, id)
+	t.spend(StepName, b.now().Sub(began))
+	if err != nil {
+		return cid.Undef, "", 0, err
+	}
+	var via []naming.Name
+	t.set(func(t *trace) {
+		base = t.below + link
+		t.root, t.base = root, base
+		via = t.via
+	})
+	if b.denied.Empty() {
+		return root, base, ttl, nil
+	}
+	for _, n := range via { // what is denied of a name is denied of all that lead to it
+		if err := b.mayServe(ctx, "/ipns/"+b.spelled.text(n)+link+rest); err != nil {
+			return cid.Undef, "", 0, err
+		}
+	}
+	return root, base, ttl, b.mayServe(ctx, "/ipfs/"+root.String()+base+rest)
 }
 
 // resolveName resolves a name or domain to a root and, for a DNSLink with a

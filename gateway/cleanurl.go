@@ -35,6 +35,7 @@ func (c *content) serveClean(w *pacedWriter, r *http.Request, o origin, opts Opt
 		moved(w, http.StatusMovedPermanently, localPath(to.EscapedPath())+querySuffix(r.URL.RawQuery), o.mutable())
 		return true, true, 0, ""
 	}
+	w.keep.stand(standsForPage)
 	a, ok := c.try(w, r, o, o.prefix+page, 0)
 	return true, ok, a.status, string(a.text)
 }

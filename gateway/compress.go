@@ -11,6 +11,7 @@ import (
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"github.com/maypok86/otter/v2"
 	"golang.org/x/sync/semaphore"
 )
 
@@ -91,8 +92,8 @@ func acceptedCodings(h http.Header) coding {
 
 // packer compresses bodies, a few at a time, and keeps the results.
 type packer struct {
-	done    *kept[packedKey, []byte] // empty: not worth it
-	space   *semaphore.Weighted      // bytes of bodies
+	done    *otter.Cache[packedKey, []byte] // empty: not worth it
+	space   *semaphore.Weighted             // bytes of bodies
 	workers chan struct{}
 	zstd    *zstd.Encoder
 }
@@ -109,7 +110,7 @@ func newPacker() *packer {
 		panic(err) // only wrong options are an error
 	}
 	return &packer{
-		done:    newKept[packedKey](maxPacked, func(b []byte) int64 { return minKept + int64(len(b)) }),
+		done:    newKept(maxPacked, func(_ packedKey, b []byte) int64 { return int64(len(b)) }),
 		space:   semaphore.NewWeighted(maxPacking),
 		workers: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		zstd:    enc,
@@ -129,7 +130,7 @@ func (p *packer) pack(key packedKey, plain []byte) (packed []byte, ok bool) {
 	if len(packed) > len(plain)/20*19 {
 		packed = nil
 	}
-	p.done.put(key, packed)
+	p.done.Set(key, packed)
 	return packed, packed != nil
 }
 
@@ -221,7 +222,7 @@ func (a *attempt) encode(p *packer, status int) bool {
 	if key.coding == 0 || size > maxCompress || a.ranged {
 		return false
 	}
-	if packed, ok := p.done.get(key); ok {
+	if packed, ok := p.done.GetIfPresent(key); ok {
 		if packed == nil {
 			return false
 		}
@@ -269,7 +270,7 @@ func (a *attempt) finish() {
 		a.sendPacked(p.key, p.status, packed)
 		return
 	}
-	if _, known := p.packer.done.get(p.key); !known { // nobody had time to try
+	if _, known := p.packer.done.GetIfPresent(p.key); !known { // nobody had time to try
 		a.out.keep.forbid()
 	}
 	a.commit(p.status)
@@ -295,13 +296,13 @@ func (a *attempt) coded(key packedKey) {
 }
 
 func addVary(h http.Header, field string) {
-	if was := h["Vary"]; !hasVary(h, field) {
+	if was := h["Vary"]; !hasVary(h["Vary"], field) {
 		h.Set("Vary", strings.Join(append(slices.Clip(was), field), ", "))
 	}
 }
 
-func hasVary(h http.Header, field string) bool {
-	for _, v := range h["Vary"] {
+func hasVary(vary []string, field string) bool {
+	for _, v := range vary {
 		for f := range strings.SplitSeq(v, ",") {
 			if strings.EqualFold(strings.TrimSpace(f), field) {
 				return true

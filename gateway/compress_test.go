@@ -183,7 +183,7 @@ func TestABusyPackerLeavesTheBodyAsItIs(t *testing.T) {
 	if packed, ok := p.pack(key, text); !ok || len(packed) > 500 {
 		t.Errorf("%v, %d bytes", ok, len(packed))
 	}
-	if _, ok := p.done.get(key); !ok {
+	if _, ok := p.done.GetIfPresent(key); !ok {
 		t.Error("not kept")
 	}
 }
@@ -214,7 +214,7 @@ func TestWhatABusyPackerLeftIsPackedForTheNext(t *testing.T) {
 		},
 	} {
 		w.gateway().ready.answers.InvalidateAll()
-		p.done.forget()
+		p.done.InvalidateAll()
 		free := busy()
 		w.get("http://long.localhost/big.js", "Accept-Encoding", "gzip").want(t, 200, "")
 		free()
@@ -226,19 +226,20 @@ func TestWhatABusyPackerLeftIsPackedForTheNext(t *testing.T) {
 }
 
 func TestKeptStaysWithinItsBudget(t *testing.T) {
-	k := newKept[int](8000, func(b []byte) int64 { return int64(len(b)) })
+	const most = 20_000
+	k := newKept(most, func(_ int, b []byte) int64 { return int64(len(b)) })
 	for i := range 100 {
-		k.put(i%50, make([]byte, 900))
-		if k.bytes > 8000 || k.bytes < 0 {
-			t.Fatalf("%d bytes", k.bytes)
+		k.Set(i%50, make([]byte, 900))
+		if n := k.WeightedSize(); n > most || n == 0 {
+			t.Fatalf("%d bytes", n)
 		}
 	}
-	k.put(1000, make([]byte, 2000))
-	if _, ok := k.get(1000); ok {
-		t.Error("one takes more than an eighth")
+	k.Set(1000, make([]byte, most))
+	if _, ok := k.GetIfPresent(1000); ok {
+		t.Error("one takes more than all there is")
 	}
-	if _, ok := k.get(49); !ok {
-		t.Error("the newest is gone")
+	if k.EstimatedSize() == 0 {
+		t.Error("everything else is gone")
 	}
 }
 

@@ -68,7 +68,7 @@ func newContent(cfg Config, hosts map[string]HostConfig, trustless bool) (*conte
 func (c *content) forget() {
 	c.paths.Forget()
 	c.leaves.kept.InvalidateAll()
-	c.packer.done.forget()
+	c.packer.done.InvalidateAll()
 }
 
 // origin is where an answer will be seen.
@@ -123,7 +123,7 @@ func (c *content) serve(w *pacedWriter, r *http.Request, o origin) (sent bool, s
 	}
 	normalizeRange(r.Header)
 	a, ok := c.try(w, r, o, path, 0)
-	if !ok && r.Header.Get("Range") != "" && a.status != http.StatusNotFound && a.status != http.StatusRequestedRangeNotSatisfiable && t.snapshot().failed == nil {
+	if !ok && r.Header.Get("Range") != "" && a.status != http.StatusNotFound && a.status != http.StatusRequestedRangeNotSatisfiable && !t.broken() {
 		wholeRange(r.Header) // boxo fails on a suffix that is longer than the file
 		a, ok = c.try(w, r, o, path, 0)
 	}
@@ -134,7 +134,7 @@ func (c *content) serve(w *pacedWriter, r *http.Request, o origin) (sent bool, s
 	if cr := a.header.Get("Content-Range"); cr != "" && status == http.StatusRequestedRangeNotSatisfiable {
 		w.Header().Set("Content-Range", cr)
 	}
-	if status != http.StatusNotFound || t.snapshot().failed != nil || !webRequest(r) {
+	if status != http.StatusNotFound || t.broken() || !webRequest(r) {
 		return false, status, text
 	}
 	return c.serveMissing(w, r, o)

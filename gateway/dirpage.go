@@ -103,7 +103,7 @@ func (c *content) beginListing(a *attempt, r *http.Request, f file) {
 		return
 	}
 	a.header.Set("Etag", listingEtag+pagesVersion+"_CID-"+folder.String()+`"`)
-	a.header.Set("X-Ipfs-Roots", rootList(f.roots))
+	a.header.Set("X-Ipfs-Roots", f.roots)
 	a.WriteHeader(http.StatusOK)
 }
 

@@ -32,7 +32,7 @@ func (c *content) dressUp(a *attempt, r *http.Request, o origin, path string) bo
 	if o.isolated() {
 		t := traceOf(r.Context())
 		var err error
-		if d, err = c.dressOf(r.Context(), t.snapshot()); err != nil {
+		if d, err = c.dressOf(r.Context(), t.site()); err != nil {
 			t.fail(r.Context(), stepFailure{step: StepRules, err: err})
 			a.status = http.StatusBadGateway
 			return false
@@ -171,7 +171,7 @@ func (c *content) insteadOf(a *attempt, r *http.Request, o origin, path string) 
 	}
 	again := func() *attempt {
 		b := newAttempt(a.out, r)
-		b.as, b.tagged = a.as, a.tagged
+		b.as, b.tagged, b.direct = a.as, a.tagged, a.direct
 		return b
 	}
 	b := again()

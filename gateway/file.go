@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	boxopath "github.com/ipfs/boxo/path"
 	"github.com/ipfs/go-cid"
 	"golang.org/x/net/idna"
 
@@ -28,9 +27,9 @@ const maxIpfsURI = 8192
 // file is what serveFile found.
 type file struct {
 	merkle.Place
-	name   string  // decides the type; empty for content without a name
-	tag    cid.Cid // whose CID the ETag is: for an index page its folder's
-	roots  []cid.Cid
+	name   string        // decides the type; empty for content without a name
+	tag    string        // the CID that the ETag has: for an index page its folder's
+	roots  string        // the CIDs that the path leads through
 	ttl    time.Duration // of what the content's name leads to
 	stable bool          // the path begins with a CID
 }
@@ -47,12 +46,12 @@ func (c *content) serveFile(a *attempt, r *http.Request, o origin, path string) 
 	if !simple && !errors.Is(err, errListing) {
 		return false
 	}
-	direct := path == o.prefix+r.URL.Path // not what a rule leads to: that may depend on more
+	a.direct = a.direct || path == o.prefix+r.URL.Path
 	switch {
 	case err == nil, errors.Is(err, errListing):
 	case errors.Is(err, errNotOurs):
 		return false
-	case traceOf(r.Context()).snapshot().failed != nil:
+	case traceOf(r.Context()).broken():
 		a.refuse(http.StatusBadGateway, err)
 		return true
 	case errors.Is(err, merkle.ErrNoPath):
@@ -68,10 +67,10 @@ func (c *content) serveFile(a *attempt, r *http.Request, o origin, path string) 
 		c.beginListing(a, r, f)
 		return true
 	}
-	if direct {
+	if a.direct {
 		a.out.keep.bind()
 	}
-	c.sendFile(a, r, f, direct)
+	c.sendFile(a, r, f)
 	return true
 }
 
@@ -123,37 +122,57 @@ func (c *content) deserialized(o origin) bool {
 // findFile walks to the end of a content path.
 func (c *content) findFile(r *http.Request, path string) (file, error) {
 	ctx := r.Context()
-	p, err := boxopath.NewPath(path)
-	if err != nil {
+	ns, id, rest := splitNamespace(path)
+	if id == "" || hasDots(rest) {
 		return file{}, errNotOurs
 	}
-	f := file{stable: p.Namespace() == boxopath.IPFSNamespace}
-	switch {
-	case f.stable:
-	case p.Namespace() != boxopath.IPNSNamespace, c.backend.names == nil, !c.canonicalName(p.Segments()[1]):
-		return file{}, errNotOurs
+	f := file{stable: ns == "ipfs"}
+	var root cid.Cid
+	var base string // under the root, where the site begins
+	var err error
+	if f.stable {
+		if root, err = cid.Decode(id); err != nil {
+			return file{}, errNotOurs
+		}
+		err = c.backend.mayServe(ctx, path)
+	} else {
+		if c.backend.names == nil || !c.canonicalName(id) {
+			return file{}, errNotOurs
+		}
+		root, base, f.ttl, err = c.backend.resolve(ctx, id, rest)
 	}
-	ip, ttl, _, err := c.backend.ResolveMutable(ctx, p)
 	if err != nil {
 		return file{}, err
 	}
-	f.ttl = ttl
-	segments := ip.Segments()
-	place, err := c.walk(ctx, ip.RootCid(), strings.Join(segments[2:], "/"))
+	at, err := c.walk(ctx, root, base+rest)
 	if err != nil {
 		return file{}, err
 	}
-	f.Place, f.tag, f.roots = place, place.CID(), place.CIDs
-	if len(p.Segments()) > 2 {
+	f.Place, f.roots = at, at.Trail()
+	f.tag = f.roots[strings.LastIndexByte(f.roots, ',')+1:]
+	if rest != "/" {
 		f.name = gopath.Base(path)
 	}
-	if place.IsFolder() {
+	if at.IsFolder() {
 		return c.findIndex(r, f)
 	}
-	if !place.IsFile() {
+	if !at.IsFile() {
 		return file{}, errNotOurs
 	}
 	return f, nil
+}
+
+// hasDots tells whether a path has a segment that means another one.
+func hasDots(path string) bool {
+	if !strings.Contains(path, "/.") {
+		return false
+	}
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment == "." || segment == ".." {
+			return true
+		}
+	}
+	return false
 }
 
 // findIndex goes on to the folder's index page.
@@ -206,9 +225,9 @@ func (c *content) canonicalName(id string) bool {
 }
 
 // sendFile answers with f, or a part of it, or that the client has it.
-func (c *content) sendFile(a *attempt, r *http.Request, f file, direct bool) {
+func (c *content) sendFile(a *attempt, r *http.Request, f file) {
 	h := a.header
-	etag := `"` + f.tag.String() + `"`
+	etag := `"` + f.tag + `"`
 	h.Set("Etag", etag)
 	lifetime := immutable
 	if !f.stable {
@@ -237,7 +256,7 @@ func (c *content) sendFile(a *attempt, r *http.Request, f file, direct bool) {
 	case !f.stable:
 		h["Last-Modified"] = thisSecond.lastModified(time.Now())
 	}
-	h.Set("X-Ipfs-Roots", rootList(f.roots))
+	h.Set("X-Ipfs-Roots", f.roots)
 	h.Set("Content-Type", ctype)
 	h.Set("Accept-Ranges", "bytes")
 	h.Set("Content-Length", strconv.FormatInt(part.length(), 10))
@@ -245,8 +264,8 @@ func (c *content) sendFile(a *attempt, r *http.Request, f file, direct bool) {
 	if partial {
 		status = http.StatusPartialContent
 		h.Set("Content-Range", part.contentRange(f.Size()))
-	} else if direct && a.as == 0 && !a.ranged && r.Method == http.MethodGet {
-		a.out.keep.allow(lifetime, modified, f.stable, f.Size())
+	} else if r.Method == http.MethodGet && !a.ranged && (a.direct && a.as == 0 || a.out.keep.mayStand()) {
+		a.out.keep.allow(lifetime, modified, f.stable, f.Size(), f.Block())
 	}
 	if r.Method == http.MethodHead || part.length() == 0 {
 		a.WriteHeader(status)
@@ -311,18 +330,6 @@ func lifetimeFor(ttl time.Duration) string {
 		return "no-cache"
 	}
 	return "public, max-age=" + strconv.FormatInt(int64(ttl/time.Second), 10)
-}
-
-// rootList is the X-Ipfs-Roots header: the CIDs that the path leads through.
-func rootList(cids []cid.Cid) string {
-	var b strings.Builder
-	for i, c := range cids {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString(c.String())
-	}
-	return b.String()
 }
 
 // ipfsURI is the Ipfs-Uri header of a content path: the content's root in its one

@@ -48,7 +48,7 @@ func begin(w http.ResponseWriter, r *http.Request, timeout time.Duration) *trans
 
 // end cuts the connection where an orderly end would pass off half an answer as a whole one.
 func (x *transaction) end() {
-	incomplete := x.w.incomplete(x.r, traceOf(x.ctx).snapshot().failed != nil || timedOut(x.ctx))
+	incomplete := x.w.incomplete(x.r, traceOf(x.ctx).broken() || timedOut(x.ctx))
 	x.stop()
 	if incomplete {
 		panic(http.ErrAbortHandler)
@@ -166,13 +166,19 @@ func (g *gateway) serveContent(x *transaction, o origin, cors bool) {
 		return
 	}
 	x.w.keep = &keeping{origin: o, kind: kindOf(o, cors), host: x.spelled, path: x.r.URL.Path, generation: g.ready.upToDate()}
+	encodings := x.r.Header["Accept-Encoding"]
+	x.w.keep.whenWhole = func() {
+		if t := traceOf(x.ctx).snapshot(); t.failed == nil {
+			g.ready.keep(x.w.keep, t, encodings)
+		}
+	}
 	sent, status, text := g.content.serve(x.w, x.r, o)
 	if !sent {
 		g.fail(x, failureOf(x.ctx, status, text))
 		return
 	}
-	if t := traceOf(x.ctx).snapshot(); t.failed == nil && !x.w.incomplete(x.r, false) {
-		g.ready.keep(x.w.keep, t, x.r.Header["Accept-Encoding"])
+	if x.w.keep.whenWhole != nil && !x.w.incomplete(x.r, false) {
+		x.w.keep.whenWhole()
 	}
 }
 

@@ -242,7 +242,7 @@ func New(cfg Config) (http.Handler, error) {
 		errors:  errorCount,
 		log:     cfg.Log,
 	}
-	g.ready.also = c.forget
+	g.ready.also, g.ready.graceful = c.forget, cfg.Earlier != nil
 	return g, nil
 }
 

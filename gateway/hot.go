@@ -20,11 +20,7 @@ type hotBlocks struct {
 
 // newHotBlocks keeps about most bytes of blocks.
 func newHotBlocks(g blockstore.Getter, denied *deny.Lists, most int64) *hotBlocks {
-	return &hotBlocks{get: g, denied: denied, kept: otter.Must(&otter.Options[cid.Cid, blockstore.Block]{
-		MaximumWeight: uint64(max(most, 1)),
-		Weigher:       func(_ cid.Cid, b blockstore.Block) uint32 { return uint32(b.Size()) + entryWeight },
-		Executor:      inPlace,
-	})}
+	return &hotBlocks{get: g, denied: denied, kept: newKept(most, func(_ cid.Cid, b blockstore.Block) int64 { return int64(b.Size()) })}
 }
 
 // Get implements blockstore.Getter.
@@ -38,6 +34,3 @@ func (h *hotBlocks) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error
 	}
 	return b, err
 }
-
-// inPlace runs a cache's upkeep where it falls due: no goroutine that nobody owns.
-func inPlace(work func()) { work() }

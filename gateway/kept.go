@@ -1,60 +1,30 @@
 package gateway
 
 import (
-	"sync"
+	"math"
 
-	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/maypok86/otter/v2"
 )
 
-// kept holds what was made of immutable content, the least used of it leaving
-// first, within a budget. Safe for concurrent use.
-type kept[K comparable, V any] struct {
-	mu    sync.Mutex
-	lru   *simplelru.LRU[K, V]
-	bytes int64 // held
-	most  int64
-	size  func(V) int64
+// newKept keeps values within a budget of bytes, as weigh counts them beside what any entry
+// takes. What is asked for often stays, whoever asks for a thousand things once. Safe for concurrent use.
+func newKept[K comparable, V any](most int64, weigh func(K, V) int64) *otter.Cache[K, V] {
+	return otter.Must(&otter.Options[K, V]{
+		MaximumWeight: uint64(max(most, 1)),
+		Weigher: func(k K, v V) uint32 {
+			return uint32(min(entryWeight+weigh(k, v), math.MaxUint32))
+		},
+		Executor: inPlace,
+	})
 }
 
-// newKept makes one for at most so many bytes, as size counts them.
-func newKept[K comparable, V any](most int64, size func(V) int64) *kept[K, V] {
-	k := &kept[K, V]{most: most, size: size}
-	var err error
-	k.lru, err = simplelru.NewLRU(int(most/minKept), func(_ K, v V) { k.bytes -= k.size(v) })
-	if err != nil {
-		panic(err) // only a size below 1 is one
-	}
-	return k
+// newRemembered keeps so many values, each of which is small.
+func newRemembered[K comparable, V any](most int) *otter.Cache[K, V] {
+	return otter.Must(&otter.Options[K, V]{MaximumSize: most, Executor: inPlace})
 }
 
-// minKept is what an entry costs at least, in bytes, whatever it holds.
-const minKept = 256
+// entryWeight is what an entry takes beside its content, in bytes.
+const entryWeight = 512
 
-func (k *kept[K, V]) get(key K) (V, bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.lru.Get(key)
-}
-
-// put keeps v, unless it would take more than an eighth of all there is.
-func (k *kept[K, V]) put(key K, v V) {
-	n := k.size(v)
-	if n > k.most/8 {
-		return
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.lru.Remove(key)
-	k.lru.Add(key, v)
-	k.bytes += n
-	for k.bytes > k.most {
-		k.lru.RemoveOldest()
-	}
-}
-
-// forget drops everything.
-func (k *kept[K, V]) forget() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.lru.Purge()
-}
+// inPlace runs a cache's upkeep where it falls due: no goroutine that nobody owns.
+func inPlace(work func()) { work() }

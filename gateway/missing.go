@@ -19,7 +19,7 @@ const notFoundPage = "404.html"
 // itself, and with the nearest 404 page. The result is as for serve.
 func (c *content) serveMissing(w *pacedWriter, r *http.Request, o origin) (sent bool, status int, text string) {
 	if o.isolated() {
-		d, err := c.dressOf(r.Context(), traceOf(r.Context()).snapshot())
+		d, err := c.dressOf(r.Context(), traceOf(r.Context()).site())
 		if err != nil {
 			return c.failRules(r, err)
 		}
@@ -33,6 +33,7 @@ func (c *content) serveMissing(w *pacedWriter, r *http.Request, o origin) (sent 
 	if c.serveEarlier(w, r, o) {
 		return true, 0, ""
 	}
+	c.standIn(w, r)
 	if o.isolated() && looksLikePage(r.URL.Path) && c.has(r, "/"+fallbackPage) {
 		if a, ok := c.try(w, r, o, o.prefix+"/"+fallbackPage, 0); ok || a.status != http.StatusNotFound {
 			return ok, a.status, string(a.text)
@@ -55,6 +56,14 @@ func (c *content) serveNotFound(w *pacedWriter, r *http.Request, o origin) (sent
 		traceOf(r.Context()).set(func(t *trace) { t.failed = nil })
 	}
 	return false, http.StatusNotFound, ""
+}
+
+// standIn lets the answer to a path that is not there be kept, unless it is that to a request of
+// another kind: for a format, or for the part of a page that was there a moment ago.
+func (c *content) standIn(w *pacedWriter, r *http.Request) {
+	if plain(r) && (c.grace.earlier == nil || !wantsPart(r, r.URL.Path)) {
+		w.keep.stand(standsForMissing)
+	}
 }
 
 // contentPrefix is "/ipfs/<cid>" of "/ipfs/<cid>/a/b".
@@ -103,7 +112,7 @@ func (c *content) failRules(r *http.Request, err error) (sent bool, status int, 
 func (c *content) serveRules(w *pacedWriter, r *http.Request, o origin) (matched, sent bool, status int, text string) {
 	t := traceOf(r.Context())
 	s := t.snapshot()
-	rules, err := c.redirectsOf(r.Context(), s)
+	rules, err := c.redirectsOf(r.Context(), t.site())
 	if err != nil {
 		sent, status, text = c.failRules(r, err)
 		return true, sent, status, text
@@ -118,6 +127,7 @@ func (c *content) serveRules(w *pacedWriter, r *http.Request, o origin) (matched
 		moved(w, rule.status, rule.to.location(m, r.URL.RawQuery), o.mutable())
 		return true, true, 0, ""
 	}
+	c.standIn(w, r)
 	a := newAttempt(w, r)
 	if rule.status != http.StatusOK {
 		a.as, a.tagged = rule.status, true
@@ -152,7 +162,7 @@ func (c *content) rulePage(r *http.Request, path string) (string, error) {
 	if index := gopath.Join(path, indexPage); c.has(r, index) {
 		return index, nil
 	}
-	d, err := c.dressOf(r.Context(), traceOf(r.Context()).snapshot())
+	d, err := c.dressOf(r.Context(), traceOf(r.Context()).site())
 	if err != nil {
 		return "", err
 	}

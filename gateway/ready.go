@@ -22,15 +22,17 @@ type ready struct {
 	also       func()        // what else is to be forgotten with the generation; may be nil
 	bindings   *otter.Cache[bindingKey, *binding]
 	answers    *otter.Cache[answerKey, *answer]
+	missing    *otter.Cache[answerKey, *answer] // of pages for what is not there: any number of paths may be asked for
+	graceful   bool                             // what is missing may have been there a moment ago
 	hits       interface{ Inc() }
 }
 
 const (
 	maxBindings     = 8192
 	maxEncodings    = 128         // bytes of an Accept-Encoding header; longer ones are not worth a copy each
-	entryWeight     = 512         // what an entry takes beside its content, in bytes
 	ownLifetimeTime = time.Minute // for which a Cache-Control that a site wrote itself is given again
 	readyStall      = writeStall  // for a client to take a ready answer
+	shareOfMissing  = 16          // the part of all answers that are pages for what is not there
 )
 
 // answerKey is all that an answer depends on.
@@ -43,6 +45,8 @@ type answerKey struct {
 
 // answer is a finished one. It is never changed.
 type answer struct {
+	status     int
+	missing    bool // it is a page for what is not there
 	header     []field
 	header304  []field
 	body       []byte
@@ -57,7 +61,7 @@ type answer struct {
 	// ownLifetime says that Cache-Control is in header, and the answer to be made anew after until.
 	ownLifetime bool
 	until       time.Time // zero: never
-	weight      uint32
+	weight      int64     // bytes, beside what any entry takes
 }
 
 // field is one header, in the form that http.Header has. The values are shared.
@@ -71,15 +75,16 @@ func newReady(most int64, names Names, trusted []netip.Prefix, generation func()
 	changing, _ := names.(Changing)
 	return &ready{
 		names: changing, trusted: trusted, generation: generation, hits: hits,
-		bindings: otter.Must(&otter.Options[bindingKey, *binding]{MaximumSize: maxBindings, Executor: inPlace}),
-		answers: otter.Must(&otter.Options[answerKey, *answer]{
-			MaximumWeight: uint64(max(most, 1)),
-			Weigher: func(k answerKey, a *answer) uint32 {
-				return a.weight + uint32(len(k.root)+len(k.base)+len(k.prefix)+len(k.path)+len(k.encoding))
-			},
-			Executor: inPlace,
-		}),
+		bindings: newRemembered[bindingKey, *binding](maxBindings),
+		answers:  newAnswers(most - most/shareOfMissing),
+		missing:  newAnswers(most / shareOfMissing),
 	}
+}
+
+func newAnswers(most int64) *otter.Cache[answerKey, *answer] {
+	return newKept(most, func(k answerKey, a *answer) int64 {
+		return a.weight + int64(len(k.root)+len(k.base)+len(k.prefix)+len(k.path)+len(k.encoding))
+	})
 }
 
 // upToDate gives the generation, and drops everything that is older.
@@ -88,6 +93,7 @@ func (rd *ready) upToDate() uint64 {
 	if was := rd.current.Load(); was != now && rd.current.CompareAndSwap(was, now) {
 		rd.bindings.InvalidateAll()
 		rd.answers.InvalidateAll()
+		rd.missing.InvalidateAll()
 		if rd.also != nil {
 			rd.also()
 		}
@@ -118,6 +124,9 @@ func (rd *ready) serve(w http.ResponseWriter, r *http.Request) (status int, sent
 	if a == nil || a.generation != generation || !a.until.IsZero() && now.After(a.until) {
 		return 0, 0
 	}
+	if a.missing && rd.graceful && wantsPart(r, path) {
+		return 0, 0
+	}
 	if status, sent = a.send(w, r, b, now); status != 0 {
 		rd.hits.Inc()
 	}
@@ -140,14 +149,19 @@ func (rd *ready) bound(host, path string, now time.Time) *binding {
 
 func (rd *ready) find(b *binding, path string, encodings []string) *answer {
 	key := answerKey{root: b.root.KeyString(), base: b.base, prefix: b.prefix, path: path, kind: b.kind}
-	a, ok := rd.answers.GetIfPresent(key)
+	from := rd.answers
+	a, ok := from.GetIfPresent(key)
+	if !ok {
+		from = rd.missing
+		a, ok = from.GetIfPresent(key)
+	}
 	if !ok || !a.varies {
 		return a
 	}
 	if key.encoding, ok = encodingKey(encodings); !ok {
 		return nil
 	}
-	a, _ = rd.answers.GetIfPresent(key)
+	a, _ = from.GetIfPresent(key)
 	return a
 }
 
@@ -165,7 +179,7 @@ func encodingKey(encodings []string) (string, bool) {
 
 // keep takes note of an answer that has gone out whole, and of what led to it.
 func (rd *ready) keep(k *keeping, t *trace, encodings []string) {
-	if k == nil || !k.found || k.generation != rd.generation() {
+	if k == nil || !k.found || !t.root.Defined() || k.generation != rd.generation() {
 		return
 	}
 	b := &binding{kind: k.kind, prefix: k.origin.prefix, root: t.root, base: t.base, until: t.until, fresh: t.fresh, changes: t.changes}
@@ -175,35 +189,42 @@ func (rd *ready) keep(k *keeping, t *trace, encodings []string) {
 		b.prefix = id
 	}
 	if rd.names != nil || b.until.IsZero() {
-		rd.bindings.Set(bindingKey{k.host, id}, b)
+		at := bindingKey{k.host, id}
+		if was, ok := rd.bindings.GetIfPresent(at); !ok || !was.same(b) {
+			rd.bindings.Set(at, b)
+		}
 	}
 	if k.header == nil {
 		return
 	}
 	a := k.answer(time.Now())
 	key := answerKey{root: b.root.KeyString(), base: b.base, prefix: b.prefix, path: k.path, kind: b.kind}
+	to := rd.answers
+	if a.missing {
+		to = rd.missing
+	}
 	if a.varies {
-		rd.answers.Set(key, &answer{varies: true, weight: entryWeight, generation: a.generation})
+		to.Set(key, &answer{varies: true, missing: a.missing, generation: a.generation})
 		var ok bool
 		if key.encoding, ok = encodingKey(encodings); !ok {
 			return
 		}
 	}
-	rd.answers.Set(key, a)
+	to.Set(key, a)
 }
 
 // send answers with a, or a part of it, or that the client has it already. The
 // status is 0 where something else is to be said.
 func (a *answer) send(w http.ResponseWriter, r *http.Request, b *binding, now time.Time) (status int, sent int64) {
 	_ = http.NewResponseController(w).SetWriteDeadline(now.Add(readyStall))
-	if notModified(r.Header, a.etag, a.modified) {
+	status = a.status
+	if status == http.StatusOK && notModified(r.Header, a.etag, a.modified) {
 		a.put(w.Header(), a.header304, b, now)
 		w.WriteHeader(http.StatusNotModified)
 		return http.StatusNotModified, 0
 	}
 	part := span{0, a.size}
-	status = http.StatusOK
-	if r.Header["Range"] != nil {
+	if status == http.StatusOK && r.Header["Range"] != nil {
 		if !a.ranges { // of the plain content there are parts
 			return 0, 0
 		}
@@ -231,8 +252,12 @@ func (a *answer) send(w http.ResponseWriter, r *http.Request, b *binding, now ti
 	if r.Method == http.MethodHead {
 		return status, 0
 	}
+	joint := jointOf(r.Context())
 	for body := a.body[part.from:part.to]; len(body) > 0; {
+		joint.join(len(body))
 		n, err := w.Write(body[:min(len(body), maxHanded)])
+		joint.part()
+		joint = nil // the header is out
 		sent += int64(n)
 		if err != nil {
 			break // the client has left

@@ -65,6 +65,12 @@ type lifetimeText struct {
 	value   []string
 }
 
+// same tells whether two bindings say the same.
+func (b *binding) same(o *binding) bool {
+	return b.kind == o.kind && b.prefix == o.prefix && b.root == o.root && b.base == o.base &&
+		b.until.Equal(o.until) && b.fresh.Equal(o.fresh) && b.changes == o.changes
+}
+
 // valid tells whether the binding may be used now.
 func (b *binding) valid(now time.Time, changes uint64) bool {
 	return b.until.IsZero() || now.Before(b.until) && b.changes == changes

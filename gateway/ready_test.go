@@ -228,9 +228,9 @@ func TestOnlyWholeAnswersThatAnybodyMayGetAreKept(t *testing.T) {
 		{"an error", http.Header{}, 404, false},
 	} {
 		k := &keeping{}
-		k.allow("no-cache", time.Time{}, false, 1)
+		k.allow("no-cache", time.Time{}, false, 1, nil)
 		k.start(c.status, c.header)
-		if k.add([]byte("x")); (k.header != nil) != c.kept {
+		if k.add([]byte("x"), 1); (k.header != nil) != c.kept {
 			t.Errorf("%s: kept %t", c.what, k.header != nil)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,13 +33,14 @@ type pacedWriter struct {
 	broken   bool     // the response went wrong after its header
 	keep     *keeping // what is noted of it; may be nil
 	seat     *seat
+	joint    *jointConn
 }
 
 // pace starts the clock. The returned context ends with errTimeout when time is
 // up; the returned function stops the clock.
 func pace(w http.ResponseWriter, ctx context.Context, timeout time.Duration) (*pacedWriter, context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	p := &pacedWriter{ResponseWriter: w, timeout: timeout, stall: writeStall, length: -1}
+	p := &pacedWriter{ResponseWriter: w, joint: jointOf(ctx), timeout: timeout, stall: writeStall, length: -1}
 	p.timer = time.AfterFunc(timeout, func() { cancel(errTimeout) })
 	p.extend(timeout + writeStall)
 	return p, ctx, func() {
@@ -101,12 +103,16 @@ func (p *pacedWriter) hand(b []byte) (int, error) {
 	if p.seat != nil { // a client that reads slowly takes the place of none that reads
 		slow = time.AfterFunc(moment, p.seat.stream)
 	}
+	if p.written == 0 {
+		p.joint.join(len(b))
+	}
+	p.keep.add(b, p.length)
 	n, err := p.ResponseWriter.Write(b)
+	p.joint.part()
 	if slow != nil {
 		slow.Stop()
 	}
 	p.written += int64(n)
-	p.keep.add(b[:n])
 	p.broken = p.broken || err != nil
 	if p.seat != nil && p.written > streamAfter {
 		p.seat.stream()
@@ -171,6 +177,7 @@ type attempt struct {
 	etag      string  // of the plain content
 	kind      string  // its media type
 	plain     bool    // no sibling is to be looked for
+	direct    bool    // it is what the path that was asked for leads to, by no rule: that may depend on more
 	sibling   coding  // that of the file that is read, or is to be read instead
 	instead   string  // path to try in place of a held-back answer: the same in another coding
 	moved     string  // where a held-back answer is to be found
@@ -180,11 +187,24 @@ type attempt struct {
 }
 
 func newAttempt(out *pacedWriter, r *http.Request) *attempt {
-	a := &attempt{out: out, header: out.Header().Clone(), head: r.Method == http.MethodHead, ranged: r.Header.Get("Range") != ""}
+	out.keep.forbid()
+	a := &attempt{out: out, header: ownHeader(out.Header()), head: r.Method == http.MethodHead, ranged: r.Header.Get("Range") != ""}
 	if webRequest(r) {
 		a.accepts, a.asked = acceptedCodings(r.Header), strings.Join(r.Header.Values("If-None-Match"), ",")
 	}
 	return a
+}
+
+// usualFields is how many fields an answer's header has, about.
+const usualFields = 24
+
+// ownHeader is a header that may be changed without changing h: values are replaced, never written into.
+func ownHeader(h http.Header) http.Header {
+	own := make(http.Header, usualFields)
+	for k, v := range h {
+		own[k] = slices.Clip(v)
+	}
+	return own
 }
 
 func (a *attempt) Header() http.Header { return a.header }

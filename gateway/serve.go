@@ -41,7 +41,8 @@ func ServeTLS(ctx context.Context, ln net.Listener, secure *tls.Config, h http.H
 	ended := make(chan error, 1)
 	go func() {
 		if secure == nil {
-			ended <- srv.Serve(ln)
+			srv.ConnContext = withJoint
+			ended <- srv.Serve(jointListener{ln})
 			return
 		}
 		srv.TLSConfig = secure

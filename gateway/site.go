@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ipfs/go-cid"
+	"github.com/maypok86/otter/v2"
 
 	"github.com/holdfast-sites/holdfast/merkle"
 )
@@ -19,8 +20,8 @@ const maxSiteRules = 16 << 20
 
 // siteRules keeps the parsed rules of the sites that were asked for last.
 type siteRules struct {
-	dress     *kept[siteKey, dress]
-	redirects *kept[siteKey, ruling]
+	dress     *otter.Cache[siteKey, dress]
+	redirects *otter.Cache[siteKey, ruling]
 }
 
 // siteKey names a site by its content: a root and, for a DNSLink with a path, where under it the site begins.
@@ -48,17 +49,16 @@ const expansion = 24
 
 func newSiteRules() siteRules {
 	return siteRules{
-		dress:     newKept[siteKey](maxSiteRules, func(d dress) int64 { return minKept + expansion*d.bytes }),
-		redirects: newKept[siteKey](maxSiteRules, func(r ruling) int64 { return minKept + expansion*r.bytes }),
+		dress:     newKept(maxSiteRules, func(_ siteKey, d dress) int64 { return expansion * d.bytes }),
+		redirects: newKept(maxSiteRules, func(_ siteKey, r ruling) int64 { return expansion * r.bytes }),
 	}
 }
 
 // dressOf reads the site's headers and options. A file with mistakes counts as far as
 // it can be understood, since its pages are there all the same; one that can't be
 // had is an error, since what it forbids isn't known.
-func (c *content) dressOf(ctx context.Context, s *trace) (dress, error) {
-	key := siteKey{s.root, s.base}
-	if d, ok := c.rules.dress.get(key); ok || !s.root.Defined() {
+func (c *content) dressOf(ctx context.Context, s siteKey) (dress, error) {
+	if d, ok := c.rules.dress.GetIfPresent(s); ok || !s.root.Defined() {
 		return d, nil
 	}
 	var d dress
@@ -73,14 +73,13 @@ func (c *content) dressOf(ctx context.Context, s *trace) (dress, error) {
 	d.headers, _ = ParseHeaders(headers)
 	d.options, _ = ParseOptions(options)
 	d.bytes = int64(len(headers) + len(options))
-	c.rules.dress.put(key, d)
+	c.rules.dress.Set(s, d)
 	return d, nil
 }
 
 // redirectsOf reads the site's redirects; none is no error. One that is malformed is remembered too.
-func (c *content) redirectsOf(ctx context.Context, s *trace) (Redirects, error) {
-	key := siteKey{s.root, s.base}
-	if r, ok := c.rules.redirects.get(key); ok || !s.root.Defined() {
+func (c *content) redirectsOf(ctx context.Context, s siteKey) (Redirects, error) {
+	if r, ok := c.rules.redirects.GetIfPresent(s); ok || !s.root.Defined() {
 		return r.rules, r.err
 	}
 	text, err := c.siteFile(ctx, s, rulesFile, maxRulesFile)
@@ -91,14 +90,14 @@ func (c *content) redirectsOf(ctx context.Context, s *trace) (Redirects, error) 
 	if err == nil {
 		r.rules, r.err = ParseRedirects(text)
 	}
-	c.rules.redirects.put(key, r)
+	c.rules.redirects.Set(s, r)
 	return r.rules, r.err
 }
 
 // siteFile reads a file at the site's top, and one byte more than most where it
 // is larger; nothing where there is none. ErrNoPath says that something else is
 // there, which is a mistake in rules and none in headers: a folder may have any name.
-func (c *content) siteFile(ctx context.Context, s *trace, name string, most int64) ([]byte, error) {
+func (c *content) siteFile(ctx context.Context, s siteKey, name string, most int64) ([]byte, error) {
 	id, err := c.lookUp(ctx, s.root, strings.TrimPrefix(s.base+"/"+name, "/"))
 	if errors.Is(err, merkle.ErrNoPath) {
 		return nil, nil

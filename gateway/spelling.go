@@ -24,8 +24,8 @@ type spelled struct {
 
 func newSpellings() *spellings {
 	return &spellings{
-		read:    otter.Must(&otter.Options[string, spelled]{MaximumSize: maxSpellings, Executor: inPlace}),
-		written: otter.Must(&otter.Options[naming.Name, string]{MaximumSize: maxSpellings, Executor: inPlace}),
+		read:    newRemembered[string, spelled](maxSpellings),
+		written: newRemembered[naming.Name, string](maxSpellings),
 	}
 }
 

@@ -101,6 +101,20 @@ func (t *trace) set(f func(*trace)) {
 	f(t)
 }
 
+// broken tells whether something went wrong.
+func (t *trace) broken() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.failed != nil
+}
+
+// site names what the request is about; its root is undefined where that isn't known.
+func (t *trace) site() siteKey {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return siteKey{t.root, t.base}
+}
+
 func (t *trace) snapshot() *trace {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -19,13 +19,14 @@ import (
 // of date. It is safe for concurrent use.
 type Paths struct {
 	get  blockstore.Getter
-	kept *otter.Cache[cid.Cid, *keptFolder]
+	kept *otter.Cache[cid.Cid, keptFolder]
 }
 
 // keptFolder is a folder, or a shard of one, that is ready for many look-ups.
 type keptFolder struct {
 	*fsNode
 	names map[string]int // of a plain folder: the link of each name; twice where it stands twice
+	text  string         // its CID
 }
 
 // twice marks a name that a folder has more than once.
@@ -37,9 +38,9 @@ const linkWeight = 240
 
 // NewPaths reads from g and keeps about most bytes of decoded folders.
 func NewPaths(g blockstore.Getter, most int64) *Paths {
-	return &Paths{get: g, kept: otter.Must(&otter.Options[cid.Cid, *keptFolder]{
+	return &Paths{get: g, kept: otter.Must(&otter.Options[cid.Cid, keptFolder]{
 		MaximumWeight: uint64(max(most, 1)),
-		Weigher:       func(_ cid.Cid, f *keptFolder) uint32 { return f.weight() },
+		Weigher:       func(_ cid.Cid, f keptFolder) uint32 { return f.weight() },
 		Executor:      func(work func()) { work() }, // no goroutine that nobody owns
 	})}
 }
@@ -47,7 +48,7 @@ func NewPaths(g blockstore.Getter, most int64) *Paths {
 // Forget drops all that is kept.
 func (p *Paths) Forget() { p.kept.InvalidateAll() }
 
-func (f *keptFolder) weight() uint32 {
+func (f keptFolder) weight() uint32 {
 	n := linkWeight
 	for _, l := range f.links {
 		n += linkWeight + len(l.Name)
@@ -59,13 +60,16 @@ func (f *keptFolder) weight() uint32 {
 type Place struct {
 	// CIDs are that of the root and of what each part of the path leads to, in
 	// order. Nobody may change them.
-	CIDs []cid.Cid
-	node *fsNode // nil until it was opened
+	CIDs  []cid.Cid
+	above string     // the CIDs of the folders on the way, each with a comma behind it
+	node  keptFolder // of nothing until it was opened
 }
 
 // Walk walks path from root as Resolve does, with the same errors. What the
 // path leads to is not read yet.
 func (p *Paths) Walk(ctx context.Context, root cid.Cid, path string) (Place, error) {
+	var above strings.Builder
+	above.Grow(trailGrow * (1 + strings.Count(path, "/")))
 	at := Place{CIDs: make([]cid.Cid, 1, 2+strings.Count(path, "/"))}
 	at.CIDs[0] = root
 	walked := ""
@@ -73,37 +77,44 @@ func (p *Paths) Walk(ctx context.Context, root cid.Cid, path string) (Place, err
 		if name == "" {
 			continue
 		}
-		n, err := p.node(ctx, at.CID())
+		f, err := p.open(ctx, at.CID())
 		if err != nil {
 			return Place{}, &PathError{Path: walked, CID: at.CID(), Err: err}
 		}
+		above.WriteString(f.name())
+		above.WriteByte(',')
 		walked = join(walked, name)
-		c, err := p.entry(ctx, n, name)
+		c, err := p.entry(ctx, f, name)
 		if err != nil {
 			return Place{}, &PathError{Path: walked, CID: at.CID(), Err: err}
 		}
 		at.CIDs = append(at.CIDs, c)
 	}
+	at.above = above.String()
 	return at, nil
 }
+
+// trailGrow is about what one CID takes in a trail, in bytes.
+const trailGrow = 64
 
 // Open reads what the path led to, so that the place can be asked about it. Errors
 // are the Getter's, ErrMalformed, and ErrUnsupported where it is no UnixFS.
 func (p *Paths) Open(ctx context.Context, at Place) (Place, error) {
-	n, err := p.node(ctx, at.CID())
-	return Place{at.CIDs, n}, err
+	f, err := p.open(ctx, at.CID())
+	at.node = f
+	return at, err
 }
 
-// node is a decoded node, kept where it is a folder.
-func (p *Paths) node(ctx context.Context, c cid.Cid) (*fsNode, error) {
+// open is a decoded node, kept where it is a folder.
+func (p *Paths) open(ctx context.Context, c cid.Cid) (keptFolder, error) {
 	if f, ok := p.kept.GetIfPresent(c); ok {
-		return f.fsNode, nil
+		return f, nil
 	}
 	n, err := getNode(ctx, p.get, c)
 	if err != nil || !n.isFolder() {
-		return n, err
+		return keptFolder{fsNode: n}, err
 	}
-	f := &keptFolder{fsNode: n}
+	f := keptFolder{fsNode: n, text: c.String()}
 	if n.kind == kindFolder {
 		f.names = make(map[string]int, len(n.links))
 		for i, l := range n.links {
@@ -114,28 +125,54 @@ func (p *Paths) node(ctx context.Context, c cid.Cid) (*fsNode, error) {
 		}
 	}
 	p.kept.Set(c, f)
-	return n, nil
+	return f, nil
 }
 
-// entry is what name leads to in the folder n.
-func (p *Paths) entry(ctx context.Context, n *fsNode, name string) (cid.Cid, error) {
-	f, ok := p.kept.GetIfPresent(n.cid)
-	if !ok || n.kind != kindFolder {
-		e, err := n.lookup(ctx, p.node, name)
+// shard is open for whoever looks a name up in a sharded folder.
+func (p *Paths) shard(ctx context.Context, c cid.Cid) (*fsNode, error) {
+	f, err := p.open(ctx, c)
+	return f.fsNode, err
+}
+
+// entry is what name leads to in the folder f.
+func (p *Paths) entry(ctx context.Context, f keptFolder, name string) (cid.Cid, error) {
+	if f.names == nil {
+		e, err := f.lookup(ctx, p.shard, name)
 		return e.cid, err
 	}
 	switch i, ok := f.names[name]; {
 	case !ok:
 		return cid.Undef, ErrNoPath
 	case i == twice:
-		return cid.Undef, malformed(n.cid, fmt.Errorf("the name %q stands twice", name))
+		return cid.Undef, malformed(f.cid, fmt.Errorf("the name %q stands twice", name))
 	default:
-		return n.links[i].Cid, nil
+		return f.links[i].Cid, nil
 	}
+}
+
+// name is the CID as text.
+func (f keptFolder) name() string {
+	if f.text == "" {
+		return f.cid.String()
+	}
+	return f.text
 }
 
 // CID of the place.
 func (p Place) CID() cid.Cid { return p.CIDs[len(p.CIDs)-1] }
+
+// Trail is the CIDs of the root and of what each part of the path leads to, in
+// order, as text with commas between. The place has to be open.
+func (p Place) Trail() string { return p.above + p.node.name() }
+
+// Block is the content of a file that is one block, which has been read with the place; nil of
+// a larger file. Nobody may change the bytes.
+func (p Place) Block() []byte {
+	if !p.IsFile() || len(p.node.links) > 0 {
+		return nil
+	}
+	return p.node.data
+}
 
 // IsFile tells whether there is a file. Of a place that was not opened nothing but the CIDs may be asked.
 func (p Place) IsFile() bool { return p.node.kind == kindFile }
@@ -160,7 +197,7 @@ func (p Place) Head(ctx context.Context, g blockstore.Getter, most int) ([]byte,
 	if p.Size() == 0 {
 		return nil, nil
 	}
-	r := &fileReader{ctx: ctx, get: g, root: p.node, end: 1}
+	r := &fileReader{ctx: ctx, get: g, root: p.node.fsNode, end: 1}
 	defer r.Close()
 	data, err := r.leaf()
 	return data[:min(len(data), most)], err
@@ -176,7 +213,7 @@ func (p Place) WriteRange(ctx context.Context, g blockstore.Getter, w io.Writer,
 	if from < 0 || to > p.Size() {
 		return 0, errors.New("a range beyond the file")
 	}
-	r := &fileReader{ctx: ctx, get: g, root: p.node, off: from, end: to}
+	r := &fileReader{ctx: ctx, get: g, root: p.node.fsNode, off: from, end: to}
 	defer r.Close()
 	if from == 0 {
 		r.window = 2 // who seeks often leaves soon; either way it grows step by step, so that the first block shares the way with few

@@ -49,8 +49,17 @@ func TestPathsLeadWhereResolveLeadsAndReadEachFolderOnce(t *testing.T) {
 		if fmt.Sprint(err) != fmt.Sprint(werr) || errors.Is(err, ErrNoPath) != errors.Is(werr, ErrNoPath) {
 			t.Fatalf("%q: %v, want %v", path, err, werr)
 		}
-		if err == nil && (!got.CID().Equals(want) || len(got.CIDs) != 1+len(strings.FieldsFunc(path, func(r rune) bool { return r == '/' }))) {
-			t.Fatalf("%q: %v, want %s", path, got.CIDs, want)
+		if err != nil {
+			continue
+		}
+		got, err = p.Open(t.Context(), got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		trail := strings.Split(got.Trail(), ",")
+		if !got.CID().Equals(want) || trail[len(trail)-1] != want.String() || trail[0] != root.String() ||
+			len(trail) != 1+len(strings.FieldsFunc(path, func(r rune) bool { return r == '/' })) {
+			t.Fatalf("%q: %v, want %s", path, trail, want)
 		}
 	}
 	for c, n := range g.asked {

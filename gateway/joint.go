@@ -1,0 +1,106 @@
+package gateway
+
+import (
+	"context"
+	"io"
+	"net"
+	"sync"
+)
+
+// net/http writes an answer's header with the beginning of the body, four
+// kilobytes, and then the rest. A page is then two calls of the system, two packets and two
+// wake-ups of whoever reads; here they become one.
+
+// netHTTPBuffer is how much net/http gathers before it writes, in bytes.
+const netHTTPBuffer = 4 << 10
+
+// jointListener accepts connections on which two writes can go out as one.
+type jointListener struct{ net.Listener }
+
+// Accept implements net.Listener.
+func (l jointListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if t, ok := c.(*net.TCPConn); ok {
+		return &jointConn{TCPConn: t}, err
+	}
+	return c, err
+}
+
+// jointConn is a TCP connection on which a write may wait for the next one. A nil one does
+// nothing of the sort. It is for the goroutine that answers: nobody else writes.
+type jointConn struct {
+	*net.TCPConn
+	waits bool   // the next write is to wait
+	held  []byte // what waits, from heldBuffers; nil: nothing
+	both  [2][]byte
+	out   net.Buffers
+}
+
+var heldBuffers = sync.Pool{New: func() any { return new([netHTTPBuffer]byte) }}
+
+// join has the next write wait for the one after it, if so many bytes of a body
+// make two. part must follow soon.
+func (c *jointConn) join(bytes int) {
+	if c != nil {
+		c.waits = bytes >= netHTTPBuffer
+	}
+}
+
+// part sends what still waits.
+func (c *jointConn) part() {
+	if c == nil {
+		return
+	}
+	c.waits = false
+	if c.held != nil { // there was no other
+		_, _ = c.Write(nil) // an error comes again with the next write
+	}
+}
+
+// Write implements net.Conn. What waits counts as written: where it then can't be, the next write fails.
+func (c *jointConn) Write(p []byte) (int, error) {
+	if c.waits && len(p) <= netHTTPBuffer {
+		c.waits = false
+		c.held = append(heldBuffers.Get().(*[netHTTPBuffer]byte)[:0], p...)
+		return len(p), nil
+	}
+	c.waits = false
+	if c.held == nil {
+		return c.TCPConn.Write(p)
+	}
+	held := c.held
+	c.held, c.both = nil, [2][]byte{held, p}
+	c.out = c.both[:]
+	n, err := c.out.WriteTo(c.TCPConn)
+	c.both, c.out = [2][]byte{}, nil
+	heldBuffers.Put((*[netHTTPBuffer]byte)(held[:netHTTPBuffer]))
+	return int(max(n-int64(len(held)), 0)), err
+}
+
+// ReadFrom implements io.ReaderFrom.
+func (c *jointConn) ReadFrom(r io.Reader) (int64, error) {
+	c.part()
+	return c.TCPConn.ReadFrom(r)
+}
+
+// CloseWrite is what net/http ends a connection with.
+func (c *jointConn) CloseWrite() error {
+	c.part()
+	return c.TCPConn.CloseWrite()
+}
+
+type jointKey struct{}
+
+// withJoint is http.Server's ConnContext.
+func withJoint(ctx context.Context, conn net.Conn) context.Context {
+	if c, ok := conn.(*jointConn); ok {
+		return context.WithValue(ctx, jointKey{}, c)
+	}
+	return ctx
+}
+
+// jointOf is the connection that a request came by; nil where its writes can't be joined.
+func jointOf(ctx context.Context) *jointConn {
+	c, _ := ctx.Value(jointKey{}).(*jointConn)
+	return c
+}
