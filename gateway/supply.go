@@ -53,7 +53,7 @@ type supply struct {
 	denied *deny.Lists
 	here   blockstore.Getter
 	others blockstore.Getter // here, too, may be among them; nil: there are none
-	log    *slog.Logger      // may be nil
+	log    *slog.Logger
 }
 
 // Get implements blockstore.Getter. Beyond its errors: *deny.Error, errBusy, errBudget.
@@ -102,12 +102,11 @@ func (s supply) outward(ctx context.Context, err error) error {
 	if !errors.As(err, &block) || block.Err == nil || errors.Is(err, blockstore.ErrRefused) || errors.As(err, &asked) || ctx.Err() != nil {
 		return err
 	}
-	if s.log != nil {
-		s.log.Warn("gateway: read a block", "err", err)
-	}
 	if file := (*fs.PathError)(nil); errors.As(err, &file) && !errors.Is(err, blockstore.ErrNotFound) && !errors.Is(err, blockstore.ErrCorrupt) {
+		s.log.Error("gateway: read a block", "err", err)
 		return errStore
 	}
+	s.log.Debug("gateway: read a block", "err", err)
 	return &blockstore.BlockError{CID: block.CID, Kind: block.Kind}
 }
 
