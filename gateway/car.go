@@ -66,6 +66,19 @@ func (c *content) serveCAR(w *pacedWriter, r *http.Request, path string) bool {
 	return true
 }
 
+// scoped has a request for some bytes of an entity ask for that entity, which boxo
+// wants to be told: else it sends all that is below it, every byte.
+//
+// Source: https://specs.ipfs.tech/http-gateways/trustless-gateway/#entity-bytes-request-query-parameter
+func scoped(r *http.Request) *http.Request {
+	if !hasParam(r.URL.RawQuery, "entity-bytes") || hasParam(r.URL.RawQuery, "dag-scope") {
+		return r
+	}
+	r2 := r.Clone(r.Context())
+	r2.URL.RawQuery += "&dag-scope=entity"
+	return r2
+}
+
 // nothingAt is the status for a CAR that is asked for on a path that is known to
 // lead nowhere, or to what is denied; else 0. boxo would send what is on the way, and end as if that were all.
 func (c *content) nothingAt(r *http.Request, path string) (status int) {
@@ -123,7 +136,7 @@ func wholeCAR(r *http.Request, path string) (cid.Cid, bool) {
 	if f := q.Get("format"); f != "" && f != "car" || f == "" && !asked {
 		return cid.Undef, false
 	}
-	if s := q.Get("dag-scope"); s != "" && s != "all" {
+	if q.Has("dag-scope") && q.Get("dag-scope") != "all" {
 		return cid.Undef, false
 	}
 	if v := params["version"]; v != "" && v != "1" {

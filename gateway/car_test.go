@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -98,6 +99,49 @@ func TestTrustlessServesBlocksAndPartsAndNothingElse(t *testing.T) {
 	absent := "http://any.example/ipfs/bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
 	w.get(absent+"?format=raw").want(t, 404, "")
 	w.get(absent+"?format=car").want(t, 404, "")
+}
+
+func TestCARParametersMeanWhatTheSpecificationSays(t *testing.T) {
+	w := newWorld(t, nil)
+	var big strings.Builder
+	for i := range 500_000 {
+		fmt.Fprintf(&big, "%08d", i) // 4 MB, four leaves
+	}
+	root := w.build(map[string]string{"big.bin": big.String(), "docs/a": "a", "docs/b": "a"})
+	base := "http://127.0.0.1/ipfs/" + root.String()
+	for ask, want := range map[string]int{ // blocks, or a status
+		"": 8, "dag-scope=all": 8, "dag-scope=entity": 1, "dag-scope=block": 1, "dag-scope=": 400, "dag-scope=x": 400,
+		"car-version=1": 8, "car-version=2": 400, "car-order=dfs": 8, "car-order=unk": 8, "car-order=x": 400,
+		"car-dups=n": 8, "car-dups=y": 9, "car-dups=x": 400, "unknown=1": 8,
+		"/big.bin?": 6, "/big.bin?dag-scope=block": 2, "/big.bin?dag-scope=entity": 6, "/docs?dag-scope=entity": 2, "/docs?": 3, "/docs?car-dups=y": 4,
+		"/big.bin?entity-bytes=0:9": 3, "/big.bin?entity-bytes=-9:*": 3, "/big.bin?entity-bytes=0:*": 6, "/big.bin?entity-bytes=-9:-1": 3,
+		"/big.bin?entity-bytes=0:-3999990": 3, "/big.bin?dag-scope=entity&entity-bytes=2000000:2000009": 3, "/big.bin?entity-bytes=99999999:*": 2,
+		"/big.bin?entity-bytes=5:2": 400, "/big.bin?entity-bytes=x": 400, "/big.bin?entity-bytes=": 400, "/docs?entity-bytes=0:9": 2,
+		"/nothing?": 404, "/nothing?dag-scope=block": 404,
+	} {
+		path, query, below := strings.Cut(ask, "?")
+		if !below {
+			path, query = "", ask
+		}
+		url := base + path + "?format=car&" + query
+		r, head := w.get(url), w.do(http.MethodHead, url)
+		if head.StatusCode != r.StatusCode || head.body != "" || head.Header.Get("Etag") != r.Header.Get("Etag") {
+			t.Errorf("%s: HEAD %d %v, GET %d %v", ask, head.StatusCode, head.Header, r.StatusCode, r.Header)
+		}
+		if r.StatusCode != 200 {
+			if r.StatusCode != want {
+				t.Errorf("%s: %d, want %d", ask, r.StatusCode, want)
+			}
+			continue
+		}
+		if _, blocks := carBlocks(t, r.body); len(blocks) != want || !blocks[0].Equals(root) {
+			t.Errorf("%s: %d blocks, want %d, the first %v", ask, len(blocks), want, blocks[0])
+		}
+		etag := r.Header.Get("Etag")
+		if same := w.get(url, "If-None-Match", etag); !strings.HasPrefix(etag, `W/"`) || same.StatusCode != 304 || same.Header.Get("Etag") != etag {
+			t.Errorf("%s: by its tag %s: %d", ask, etag, same.StatusCode)
+		}
+	}
 }
 
 func TestRecordIsServedAsItWasSigned(t *testing.T) {

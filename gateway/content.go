@@ -105,6 +105,7 @@ func (c *content) serve(w *pacedWriter, r *http.Request, o origin) (sent bool, s
 		return c.serveRecord(w, r, o, path)
 	}
 	if format == carMediaType {
+		r = scoped(r)
 		// boxo, too, begins to answer before it has the first block.
 		if root.Defined() {
 			if _, err := c.blocks.Get(r.Context(), root); err != nil {

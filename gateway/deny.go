@@ -63,7 +63,7 @@ func asksWhole(r *http.Request) bool {
 	case tarMediaType:
 		return true
 	case carMediaType:
-		scope := r.URL.Query().Get("dag-scope")
+		scope := scoped(r).URL.Query().Get("dag-scope")
 		return scope == "" || scope == "all"
 	}
 	return false

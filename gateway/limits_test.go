@@ -90,6 +90,7 @@ func TestPresentContentIsServedWhileManyWaitForMissing(t *testing.T) {
 }
 
 func TestServeEndsWithinItsGraceThoughRequestsHang(t *testing.T) {
+	t.Parallel() // with others that wait
 	hung, left := make(chan bool), make(chan bool)
 	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		close(hung)

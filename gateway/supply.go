@@ -53,7 +53,7 @@ type supply struct {
 	denied *deny.Lists
 	here   blockstore.Getter
 	others blockstore.Getter // here, too, may be among them; nil: there are none
-	log    *slog.Logger      // may be nil
+	log    *slog.Logger
 }
 
 // Get implements blockstore.Getter. Beyond its errors: *deny.Error, errBusy, errBudget.
@@ -63,12 +63,12 @@ func (s supply) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
 	}
 	b, err := s.here.Get(ctx, c)
 	if err == nil || s.others == nil || !elsewhere(err) {
-		return b, s.outward(ctx, err)
+		return b, s.outward(err)
 	}
 	seat := traceOf(ctx).seat
 	if seat == nil {
 		b, err = s.others.Get(ctx, c)
-		return b, s.outward(ctx, err)
+		return b, s.outward(err)
 	}
 	if err := seat.budget.ask(); err != nil {
 		return blockstore.Block{}, err
@@ -78,7 +78,7 @@ func (s supply) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
 	}
 	defer seat.back(ctx)
 	if b, err = s.others.Get(underRoot(ctx), c); err != nil {
-		return b, s.outward(ctx, err)
+		return b, s.outward(err)
 	}
 	if err := seat.budget.got(len(b.RawData())); err != nil {
 		return blockstore.Block{}, err
@@ -96,18 +96,18 @@ var errStore = errors.New("this gateway can't read what it keeps")
 
 // outward is an error as readers may see it: why a block can't be had here names
 // files of the operator's, and is for the log.
-func (s supply) outward(ctx context.Context, err error) error {
+func (s supply) outward(err error) error {
 	var block *blockstore.BlockError
 	var asked asker
-	if !errors.As(err, &block) || block.Err == nil || errors.Is(err, blockstore.ErrRefused) || errors.As(err, &asked) || ctx.Err() != nil {
+	if !errors.As(err, &block) || block.Err == nil || errors.Is(err, blockstore.ErrRefused) || errors.As(err, &asked) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	if s.log != nil {
-		s.log.Warn("gateway: read a block", "err", err)
-	}
 	if file := (*fs.PathError)(nil); errors.As(err, &file) && !errors.Is(err, blockstore.ErrNotFound) && !errors.Is(err, blockstore.ErrCorrupt) {
+		s.log.Error("gateway: read a block", "err", err)
 		return errStore
 	}
+	s.log.Debug("gateway: read a block", "err", err)
 	return &blockstore.BlockError{CID: block.CID, Kind: block.Kind}
 }
 

@@ -35,8 +35,8 @@ func (h *routingHandler) getProviders(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "not a CID: "+err.Error(), http.StatusBadRequest)
 		return
 	}
-	h.answer(w, r, "Providers", func(ctx context.Context) ([]peer.AddrInfo, error) {
-		return h.node.providers(ctx, c)
+	h.answer(w, r, "Providers", func(ctx context.Context, found func(peer.AddrInfo)) error {
+		return h.node.providers(ctx, c, found)
 	})
 }
 
@@ -46,13 +46,13 @@ func (h *routingHandler) getPeers(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "not a peer ID: "+err.Error(), http.StatusBadRequest)
 		return
 	}
-	h.answer(w, r, "Peers", func(ctx context.Context) ([]peer.AddrInfo, error) {
-		return h.node.findPeer(ctx, id)
+	h.answer(w, r, "Peers", func(ctx context.Context, found func(peer.AddrInfo)) error {
+		return h.node.findPeer(ctx, id, found)
 	})
 }
 
-// answer runs a search, and writes what it found as JSON or NDJSON.
-func (h *routingHandler) answer(w http.ResponseWriter, r *http.Request, field string, search func(context.Context) ([]peer.AddrInfo, error)) {
+// answer runs a search, and writes what it finds: as JSON at its end, or as NDJSON as it comes.
+func (h *routingHandler) answer(w http.ResponseWriter, r *http.Request, field string, search func(context.Context, func(peer.AddrInfo)) error) {
 	stream := r.Header.Get("Accept") != "" && accepts(r, ndjsonType) && !accepts(r, jsonType)
 	if !stream && !accepts(r, jsonType) {
 		http.Error(w, "only "+jsonType+" and "+ndjsonType+" are served here", http.StatusNotAcceptable)
@@ -71,93 +71,95 @@ func (h *routingHandler) answer(w http.ResponseWriter, r *http.Request, field st
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), findTimeout)
 	defer cancel()
-	infos, err := search(ctx)
-	if err != nil {
+	enc, records := json.NewEncoder(w), []*types.PeerRecord{}
+	err := search(ctx, func(ai peer.AddrInfo) {
+		rec := h.record(r, ai)
+		switch {
+		case rec == nil:
+		case stream:
+			searched(w, ndjsonType)
+			enc.Encode(rec)
+			http.NewResponseController(w).Flush()
+		default:
+			records = append(records, rec)
+		}
+	})
+	switch {
+	case err != nil: // before anything was found
 		h.node.log.Debug("routing: search", "err", err)
 		http.Error(w, "the search failed", http.StatusInternalServerError)
-		return
-	}
-	records := h.filter(r, infos)
-	w.Header().Set("Vary", "Accept")
-	w.Header().Set("Cache-Control", "public, max-age=15")
-	enc := json.NewEncoder(w)
-	if !stream {
-		w.Header().Set("Content-Type", jsonType)
+	case stream:
+		searched(w, ndjsonType)
+	default:
+		searched(w, jsonType)
 		enc.Encode(map[string][]*types.PeerRecord{field: records})
-		return
-	}
-	w.Header().Set("Content-Type", ndjsonType)
-	for _, rec := range records {
-		enc.Encode(rec)
 	}
 }
 
-// filter makes records of the peers and applies the filters of IPIP-484 that the query asks for.
-func (h *routingHandler) filter(r *http.Request, infos []peer.AddrInfo) []*types.PeerRecord {
-	records := []*types.PeerRecord{}
-	for _, ai := range infos {
-		rec := &types.PeerRecord{Schema: types.SchemaPeer, ID: &ai.ID, Protocols: []string{"transport-bitswap"}}
-		for _, a := range ai.Addrs {
-			// To the public, addresses of the inside are noise at best.
-			public := h.node.cfg.Network == Public && !h.node.cfg.AllowPrivate
-			if len(rec.Addrs) < MaxTenantAddrs && (!public || mayName(a, false)) {
-				rec.Addrs = append(rec.Addrs, types.Multiaddr{Multiaddr: a})
-			}
+// searched sets the header of an answer, which may have gone out already.
+func searched(w http.ResponseWriter, mediaType string) {
+	w.Header().Set("Vary", "Accept")
+	w.Header().Set("Cache-Control", "public, max-age=15")
+	w.Header().Set("Content-Type", mediaType)
+}
+
+// record is the one of a peer, after the filters of IPIP-484 that the query asks for; nil where they leave nothing of it.
+func (h *routingHandler) record(r *http.Request, ai peer.AddrInfo) *types.PeerRecord {
+	rec := &types.PeerRecord{Schema: types.SchemaPeer, ID: &ai.ID, Protocols: []string{"transport-bitswap"}}
+	for _, a := range ai.Addrs {
+		// To the public, addresses of the inside are noise at best.
+		public := h.node.cfg.Network == Public && !h.node.cfg.AllowPrivate
+		if len(rec.Addrs) < MaxTenantAddrs && (!public || mayName(a, false)) {
+			rec.Addrs = append(rec.Addrs, types.Multiaddr{Multiaddr: a})
 		}
-		records = append(records, rec)
 	}
 	addrs, protocols := filters.ParseFilter(r.URL.Query().Get("filter-addrs")), filters.ParseFilter(r.URL.Query().Get("filter-protocols"))
 	if len(addrs) == 0 && len(protocols) == 0 {
-		return records
+		return rec
 	}
-	results := make([]iter.Result[*types.PeerRecord], 0, len(records))
-	for _, rec := range records {
-		results = append(results, iter.Result[*types.PeerRecord]{Val: rec})
+	one := iter.FromSlice([]iter.Result[*types.PeerRecord]{{Val: rec}})
+	kept, err := iter.ReadAllResults(filters.ApplyFiltersToPeerRecordIter(one, addrs, protocols))
+	if err != nil || len(kept) == 0 {
+		return nil
 	}
-	kept, err := iter.ReadAllResults(filters.ApplyFiltersToPeerRecordIter(iter.FromSlice(results), addrs, protocols))
-	if err != nil || kept == nil {
-		return []*types.PeerRecord{}
-	}
-	return kept
+	return kept[0]
 }
 
-// providers is this node, when it has the block, and whoever the network knows.
-func (n *Node) providers(ctx context.Context, c cid.Cid) ([]peer.AddrInfo, error) {
-	var infos []peer.AddrInfo
+// providers finds this node, when it has the block, and whoever the network knows.
+func (n *Node) providers(ctx context.Context, c cid.Cid, found func(peer.AddrInfo)) error {
 	local, err := n.cfg.Store.Stat(ctx, []cid.Cid{c})
-	if err != nil {
-		return nil, err
-	}
-	if n.host == nil {
-		return nil, nil
+	if err != nil || n.host == nil {
+		return err
 	}
 	if local[0].Present {
-		infos = append(infos, peer.AddrInfo{ID: n.id, Addrs: n.host.Addrs()})
+		found(peer.AddrInfo{ID: n.id, Addrs: n.host.Addrs()})
 	}
 	for ai := range n.find.FindProvidersAsync(ctx, c, maxProviders) {
 		if ai.ID != n.id {
-			infos = append(infos, ai)
+			found(ai)
 		}
 	}
-	return infos, nil
+	return nil
 }
 
-func (n *Node) findPeer(ctx context.Context, id peer.ID) ([]peer.AddrInfo, error) {
+func (n *Node) findPeer(ctx context.Context, id peer.ID, found func(peer.AddrInfo)) error {
 	if n.host == nil {
-		return nil, nil
+		return nil
 	}
 	if id == n.id {
-		return []peer.AddrInfo{{ID: n.id, Addrs: n.host.Addrs()}}, nil
+		found(peer.AddrInfo{ID: n.id, Addrs: n.host.Addrs()})
+		return nil
 	}
 	if addrs := n.host.Peerstore().Addrs(id); len(addrs) > 0 {
-		return []peer.AddrInfo{{ID: id, Addrs: addrs}}, nil
+		found(peer.AddrInfo{ID: id, Addrs: addrs})
+		return nil
 	}
 	ai, err := n.dht.FindPeer(ctx, id)
 	if errors.Is(err, routing.ErrNotFound) || errors.Is(err, kbucket.ErrLookupFailure) {
-		return nil, nil
+		return nil
 	}
-	if err != nil {
-		return nil, err
+	if err == nil {
+		found(ai)
 	}
-	return []peer.AddrInfo{ai}, nil
+	return err
 }

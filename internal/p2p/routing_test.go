@@ -1,7 +1,9 @@
 package p2p
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/holdfast-sites/holdfast/naming"
 )
@@ -126,4 +129,41 @@ func TestProvidersAndPeersAreFound(t *testing.T) {
 		t.Fatal(err, resp.Header)
 	}
 	check("NDJSON", []peerRecord{line})
+}
+
+func TestRoutingStreamsWhatItFindsAsItFindsIt(t *testing.T) {
+	n := open(t, func(c *Config) { c.Network = Offline })
+	h := &routingHandler{node: n, remotes: newRemotes(time.Now), lookups: make(chan struct{}, 1)}
+	first := make(chan bool)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.answer(w, r, "Peers", func(_ context.Context, found func(peer.AddrInfo)) error {
+			found(peer.AddrInfo{ID: n.ID()})
+			<-first // the search goes on
+			found(peer.AddrInfo{ID: n.ID()})
+			return nil
+		})
+	}))
+	defer srv.Close()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", ndjsonType)
+	resp, err := srv.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	for i := range 2 {
+		if !lines.Scan() || !json.Valid(lines.Bytes()) {
+			t.Errorf("line %d: %q, %v", i, lines.Text(), lines.Err())
+		}
+		if i == 0 {
+			close(first)
+		}
+	}
+	if lines.Scan() {
+		t.Errorf("one more: %q", lines.Text())
+	}
 }

@@ -79,11 +79,14 @@ func linkAt(t *testing.T, to cid.Cid, keys ...string) ipld.Node {
 }
 
 // pbFile is a file in one dag-pb block, which has a CIDv0 too.
-func pbFile(d *dag, content string) (ipld.Link, uint64, error) {
+func pbFile(d *dag, content string, more ...func(*builder.Builder)) (ipld.Link, uint64, error) {
 	file, err := builder.BuildUnixFS(func(b *builder.Builder) {
 		builder.DataType(b, data.Data_File)
 		builder.Data(b, []byte(content))
 		builder.FileSize(b, uint64(len(content)))
+		for _, f := range more {
+			f(b)
+		}
 	})
 	if err != nil {
 		return nil, 0, err

@@ -43,6 +43,7 @@ type fixtures struct {
 	tarOut   node
 	hello    node // raw
 	helloPB  node // a file in one dag-pb block
+	dated    node // page.html, that says when it was modified
 	tooLong  node // a CID that fits no label
 	dir      node
 	redirect map[string]node
@@ -73,6 +74,7 @@ func newFixtures(t *testing.T) *fixtures {
 	f.documents(t)
 	f.tars(t)
 	f.subdomains(t)
+	f.modified(t)
 	f.rules(t)
 	f.keys = newKeys(t, f)
 	return f

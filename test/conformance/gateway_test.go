@@ -73,6 +73,7 @@ func TestGateway(t *testing.T) {
 
 	t.Run("path/unixfs", func(t *testing.T) { g.pathUnixFS(t) })
 	t.Run("path/cache", func(t *testing.T) { g.pathCache(t) })
+	t.Run("path/modified", func(t *testing.T) { g.pathModified(t) })
 	t.Run("path/ranges", func(t *testing.T) { g.pathRanges(t) })
 	t.Run("path/uri", func(t *testing.T) { g.pathURI(t) })
 	t.Run("path/cors", func(t *testing.T) { g.pathCORS(t) })
