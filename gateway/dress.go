@@ -52,7 +52,7 @@ func (c *content) dressUp(a *attempt, r *http.Request, o origin, path string) bo
 			return false
 		}
 	}
-	a.setType(r, path)
+	c.setType(a, r, o, path)
 	if o.isolated() {
 		a.header.Set("X-Content-Type-Options", "nosniff")
 		c.applyHeaders(a, r, o, d.headers)
@@ -77,17 +77,25 @@ func (c *content) deniesIndex(ctx context.Context, path string) bool {
 // isListing tells a list of a folder, boxo's or ours, by its entity tag.
 func isListing(h http.Header) bool { return strings.HasPrefix(h.Get("Etag"), listingEtag) }
 
-// setType names the type of what was read at a content path.
-func (a *attempt) setType(r *http.Request, path string) {
-	name := path
+// setType names the type of what was read at a content path. A filename that the
+// client makes up decides about what has no name. On an origin of its own a site's
+// file has one: a link to notes.txt?filename=x.html must not make it a page there.
+func (c *content) setType(a *attempt, r *http.Request, o origin, path string) {
+	name, found := path, a.header.Get("Content-Type")
 	if strings.HasSuffix(path, "/") {
 		name = indexPage
 	}
 	if hasParam(r.URL.RawQuery, "filename") {
-		name = r.URL.Query().Get("filename")
+		if strings.Trim(r.URL.Path, "/") == "" || !o.isolated() {
+			name = r.URL.Query().Get("filename")
+		} else if f, err := c.findFile(r, path); err == nil {
+			if found, err = c.typeOf(r.Context(), f); err != nil {
+				found = "application/octet-stream"
+			}
+		}
 	}
 	if a.sibling == 0 { // else that of the plain content is known
-		a.kind = contentType(name, a.header.Get("Content-Type"))
+		a.kind = contentType(name, found)
 	}
 	if a.status != http.StatusNotModified {
 		a.header.Set("Content-Type", a.kind)
