@@ -115,6 +115,18 @@ func TestCommandsOfTheSitePageGetWhatTheySay(t *testing.T) {
 	}
 }
 
+func TestNoAddressInARosterMakesACommandOfItsOwn(t *testing.T) {
+	w, _, name := siteWorld(t)
+	for _, addr := range []string{"/dns4/$(id)/tcp/1/p2p/12D3KooWEve", "/dns4/a;id/tcp/1", "/dns4/`id`/tcp/1", "/dns4/a b/tcp/1", "/dns4/a\nid/tcp/1", "-x", "/dns4/a'/tcp/1", "/dns4/a>b/tcp/1"} {
+		good := Holder{ID: "12D3KooWAlice", Addr: "/dns4/host-1.example/udp/4001/quic-v1/p2p/12D3KooWAlice"}
+		w.sites.copies = Copies{Holders: []Holder{{ID: "12D3KooWEve", Addr: addr}, good}}
+		page := html.UnescapeString(w.get("http://localhost/-/site/" + name).body)
+		if strings.Contains(page, "--peer "+addr) || strings.Count(page, "--peer "+good.Addr+" ") != 2 {
+			t.Errorf("%q: %s", addr, page[strings.Index(page, "Without this gateway"):])
+		}
+	}
+}
+
 func TestSitePageSaysWhereTheChainOfReleasesBreaks(t *testing.T) {
 	w := newWorld(t, nil)
 	root := w.build(map[string]string{"index.html": "x"})
