@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"net/http"
 	"slices"
 	"strconv"
@@ -23,10 +22,6 @@ func (c *content) fit(a *attempt, r *http.Request, o origin, path string) {
 // the site says of it. It reports false where the answer is held back: then it isn't to
 // be had (a.status says why), or a.moved or a.instead says where it is.
 func (c *content) dressUp(a *attempt, r *http.Request, o origin, path string) bool {
-	if !isListing(a.header) && c.deniesIndex(r.Context(), path) {
-		a.status = http.StatusGone
-		return false
-	}
 	asked := o.isolated() && a.as == 0 && path == o.prefix+r.URL.Path
 	var d dress
 	if o.isolated() {
@@ -58,20 +53,6 @@ func (c *content) dressUp(a *attempt, r *http.Request, o origin, path string) bo
 		c.applyHeaders(a, r, o, d.headers)
 	}
 	return !c.hasSibling(a, r, o, path)
-}
-
-// deniesIndex tells whether a path is that of a folder whose first page the operator
-// doesn't serve, by the name of the site or by its root.
-func (c *content) deniesIndex(ctx context.Context, path string) bool {
-	if c.backend.denied.Empty() || !strings.HasSuffix(path, "/") {
-		return false
-	}
-	if c.backend.mayServe(ctx, path+indexPage) != nil {
-		return true
-	}
-	s := traceOf(ctx).snapshot()
-	fixed, rest := splitContent(path)
-	return !fixed.Defined() && s.root.Defined() && c.backend.mayServe(ctx, "/ipfs/"+s.root.String()+s.base+rest+indexPage) != nil
 }
 
 // isListing tells a list of a folder, boxo's or ours, by its entity tag.
