@@ -32,12 +32,15 @@ func (c *checker) again(before *Result) (bool, error) {
 		return false, c.ctx.Err()
 	}
 	for _, f := range before.findings {
+		if f.Kind.ofRules() {
+			continue // they are told anew
+		}
 		if d.came && !d.files[f.Page] && f.Target+f.Link != "" && c.judgedOtherwise(f) {
 			d.files[f.Page] = true
 		}
 	}
 	for _, f := range before.findings {
-		if f.Page != "" && !d.files[f.Page] && !d.gone[f.Page] {
+		if f.Page != "" && !d.files[f.Page] && !d.gone[f.Page] && !f.Kind.ofRules() {
 			c.findings = append(c.findings, f)
 		}
 	}
@@ -62,6 +65,9 @@ func (c *checker) again(before *Result) (bool, error) {
 	}
 	return c.more == [manyKinds]int{}, nil
 }
+
+// ofRules tells whether findings of the kind are Options.Known.
+func (k Kind) ofRules() bool { return k == IgnoredField || k == IgnoredFile || k == IdleRule }
 
 // difference is what distinguishes two roots.
 type difference struct {
@@ -101,7 +107,7 @@ func (c *checker) differs(before *Result) (difference, bool) {
 // judgedOtherwise says that a link's finding isn't any more what it was.
 func (c *checker) judgedOtherwise(f Finding) bool {
 	switch f.Kind {
-	case LocalLink, LargeFile, IgnoredField:
+	case LocalLink, LargeFile:
 		return false
 	}
 	now, ok := c.judge(f.Page, []byte(f.Target), f.Kind == RootAbsolute)

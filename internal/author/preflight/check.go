@@ -67,7 +67,7 @@ func Check(ctx context.Context, g blockstore.Getter, root cid.Cid, o Options) (*
 	}
 	if o.Before != nil {
 		if done, err := c.again(o.Before); done || err != nil {
-			return c.result(), err
+			return c.known(), err
 		}
 		// What was learnt on the way may be wrong.
 		if c, err = newChecker(ctx, g, root, o); err != nil {
@@ -81,10 +81,15 @@ func Check(ctx context.Context, g blockstore.Getter, root cid.Cid, o Options) (*
 	if err := c.all(files); err != nil {
 		return nil, err
 	}
-	for _, f := range o.Known {
+	return c.known(), nil
+}
+
+// known is the result with what was known before.
+func (c *checker) known() *Result {
+	for _, f := range c.Known {
 		c.found(f)
 	}
-	return c.result(), nil
+	return c.result()
 }
 
 // checker is one check.
