@@ -90,6 +90,7 @@ func (c *checker) differs(before *Result) (difference, bool) {
 				return d, false
 			}
 			d.gone[change.Path], d.came = true, true
+			c.withCodings(&d, change.Path)
 			continue
 		case merkle.Added:
 			if c.tree.entry(fallbackPage) != nil {
@@ -99,15 +100,25 @@ func (c *checker) differs(before *Result) (difference, bool) {
 		}
 		if change.After.Prefix().Codec == cid.Raw || change.Path[len(change.Path)-1] != '/' {
 			d.files[change.Path] = true
+			c.withCodings(&d, change.Path)
 		}
 	}
 	return d, true
 }
 
+// withCodings has the files be looked at that stand for a changed one in a coding.
+func (c *checker) withCodings(d *difference, path string) {
+	for ext := range codings {
+		if e := c.tree.entry(path + ext); e != nil {
+			d.files[path+ext] = true
+		}
+	}
+}
+
 // judgedOtherwise says that a link's finding isn't any more what it was.
 func (c *checker) judgedOtherwise(f Finding) bool {
 	switch f.Kind {
-	case LocalLink, LargeFile:
+	case LocalLink, LargeFile, StaleCoding:
 		return false
 	}
 	now, ok := c.judge(f.Page, []byte(f.Target), f.Kind == RootAbsolute)

@@ -3,6 +3,7 @@ package preflight
 import (
 	"bytes"
 	"context"
+	"errors"
 	"runtime"
 	"slices"
 	"strings"
@@ -148,7 +149,7 @@ func (c *checker) all(files []file) error {
 	var done atomic.Int64
 	var total int64
 	for _, f := range files {
-		if err := c.size(f); err != nil {
+		if err := errors.Join(c.size(f), c.coding(f)); err != nil {
 			return err
 		}
 		if isPage(f.path) {
