@@ -165,6 +165,34 @@ func TestSitePageOfWhatIsNoSiteIsAnErrorThatSaysWhy(t *testing.T) {
 	}
 }
 
+func TestSitePageOfADelegatedNameTellsWhoPublishesAndNamesNoOther(t *testing.T) {
+	w := newWorld(t, nil)
+	root := w.build(map[string]string{"index.html": "<title>Kelp</title>"})
+	deploy := w.publish("deploy", root)
+	other := w.publish("other", w.build(map[string]string{"index.html": "<title>Elsewhere</title>"}))
+	_, err := w.keys.New("front")
+	must(t, err)
+	signer, err := w.keys.Signer("front")
+	must(t, err)
+	st, err := naming.Next(naming.Record{}, naming.Statement{Value: "/ipns/" + deploy.String(), ValidUntil: time.Now().Add(time.Hour)})
+	must(t, err)
+	rec, err := signer.Sign(st)
+	must(t, err)
+	must(t, w.records.Accept(t.Context(), rec))
+	r := w.get("http://localhost:8080/-/site/" + signer.Name().String())
+	r.want(t, 200, "")
+	for s, want := range map[string]bool{
+		"<h1>Kelp</h1>": true, "Published by": true, deploy.String(): true, root.String(): true, "names no releases": true, other.String(): false, "Elsewhere": false,
+	} {
+		if strings.Contains(r.body, s) != want {
+			t.Errorf("%q is on the page: %v", s, !want)
+		}
+	}
+	if r := w.get("http://localhost:8080/-/site/" + deploy.String()); strings.Contains(r.body, "Published by") || strings.Contains(r.body, signer.Name().String()) {
+		t.Error("the name that publishes says that another does, or for whom")
+	}
+}
+
 func TestErrorPageLeadsToWhatIsKnownOfTheSite(t *testing.T) {
 	w, l := newLossyWorld(t, 0)
 	root := w.build(map[string]string{"plain/file.txt": "x"})
