@@ -42,7 +42,11 @@ func (c *content) dressUp(a *attempt, r *http.Request, o origin, path string) bo
 		return a.sibling == 0 // which is a folder, then
 	}
 	if asked {
-		if to, ok := c.canonical(r, d.options); ok {
+		to, ok := c.withoutSlash(r)
+		if !ok {
+			to, ok = c.canonical(r, d.options)
+		}
+		if ok {
 			a.moved = to
 			return false
 		}
@@ -62,10 +66,7 @@ func isListing(h http.Header) bool { return strings.HasPrefix(h.Get("Etag"), lis
 // client makes up decides about what has no name. On an origin of its own a site's
 // file has one: a link to notes.txt?filename=x.html must not make it a page there.
 func (c *content) setType(a *attempt, r *http.Request, o origin, path string) {
-	name, found := path, a.header.Get("Content-Type")
-	if strings.HasSuffix(path, "/") {
-		name = indexPage
-	}
+	name, found := path, a.header.Get("Content-Type") // which is right for a path with a slash at its end: an index page's, or a file's
 	if hasParam(r.URL.RawQuery, "filename") {
 		if strings.Trim(r.URL.Path, "/") == "" || !o.isolated() {
 			name = r.URL.Query().Get("filename")

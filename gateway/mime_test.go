@@ -60,7 +60,14 @@ func TestAFilenameInALinkMakesNoPageOfASitesText(t *testing.T) {
 			w.get("http://blog.localhost"+path+"?filename="+name).wantHeader(t, "Content-Type", want)
 		}
 	}
-	r := w.get("http://blog.localhost/up/note.txt?filename=x.html&download=true")
+	// Nor does a slash behind it, which is asked for as if it were a folder.
+	r := w.get("http://blog.localhost/up/note.txt/?a=b")
+	r.want(t, 301, "")
+	r.wantHeader(t, "Location", "/up/note.txt?a=b")
+	w.get("http://127.0.0.1/ipns/"+w.sites.list[0].Name.String()+"/up/note.txt/").wantHeader(t, "Content-Type", "text/plain; charset=utf-8")
+	w.get("http://127.0.0.1/ipns/"+w.sites.list[0].Name.String()+"/up/note.txt/?filename=").wantHeader(t, "Content-Type", "text/plain; charset=utf-8")
+
+	r = w.get("http://blog.localhost/up/note.txt?filename=x.html&download=true")
 	r.wantHeader(t, "Content-Disposition", `attachment; filename="x.html"; filename*=UTF-8''x.html`)
 	// What has no name of its own gets one, as the specification says.
 	w.get("http://"+resolve(t, w, w.sites.list[0].Root, "up/note.txt").String()+".ipfs.localhost/?filename=x.svg").wantHeader(t, "Content-Type", "image/svg+xml")

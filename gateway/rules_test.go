@@ -368,6 +368,20 @@ func TestErrorPageOfARuleSaysWhatItIs(t *testing.T) {
 	r.wantHeader(t, "Cache-Control", "public, max-age=29030400, immutable")
 }
 
+func TestARedirectThatLeadsToItselfIsNone(t *testing.T) {
+	w := newWorld(t, nil)
+	w.ruled("/loop /loop/ 301\n/back/ /back 302\n/same/* /same/:splat?x=1\n/:a/on /:a/on#here\n/caf%C3%A9 /café/\n/away /elsewhere\n/ext https://example.org/ext\n")
+	w.wantAll("http://ruled.localhost", map[string]string{
+		"/loop": "404 lost", "/loop/": "404 lost", "/back": "404 lost", "/same/a/b": "404 lost", "/x/on": "404 lost", "/caf%C3%A9": "404 lost",
+		"/away": "301 /elsewhere", "/ext": "301 https://example.org/ext",
+	})
+	rules, err := ParseRedirects([]byte("/loop /loop/ 301\n"))
+	must(t, err)
+	if _, answered := rules.Answer("/loop"); answered {
+		t.Error("a preflight would take it for an answer")
+	}
+}
+
 func TestRulesThatNoRequestComesToAreTold(t *testing.T) {
 	there := map[string]bool{"/": true, "/about": true, "/caf\u00e9": true, "/blog/first": true}
 	idle := IdleRules([]byte("# x\n/ /home 302\n/about/ /us\n/caf%C3%A9 /x\n/a?id=1 /x\n/b /x\n/b/ /y\n/news/* /blog/:splat\n/news/old /x\n/news/:year/* /x\n/news /x\n/new* /x\n/:lang/x /y\n/* /index.html 200\n/late /x\n/blog/:post /x\nbroken\n"),
