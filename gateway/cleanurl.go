@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"github.com/ipfs/go-cid"
-
-	"github.com/holdfast-sites/holdfast/merkle"
 )
 
 // A page may be asked for without its extension, as other static hosts have it:
@@ -103,15 +101,27 @@ func (c *content) canonical(r *http.Request, opts Options) (string, bool) {
 }
 
 func (c *content) isFile(r *http.Request, path string) bool {
-	id, ok := c.find(r, path)
-	if !ok {
-		return false
-	}
-	f, err := merkle.OpenFile(r.Context(), c.blocks, id)
+	t := traceOf(r.Context())
+	s := t.snapshot()
+	place, err := c.paths.Walk(r.Context(), s.root, strings.TrimPrefix(s.base+path, "/"))
 	if err == nil {
-		f.Close()
+		place, err = c.paths.Open(r.Context(), place)
 	}
-	return err == nil
+	if err != nil && s.failed == nil {
+		t.set(func(t *trace) { t.failed = nil })
+	}
+	return err == nil && place.IsFile()
+}
+
+// withoutSlash is where a file is to be found that was asked for as if it were a
+// folder. There its links would lead elsewhere, and what the site says of its path would not count.
+func (c *content) withoutSlash(r *http.Request) (string, bool) {
+	name := strings.TrimRight(r.URL.Path, "/")
+	if name == "" || name == r.URL.Path || !c.isFile(r, name) {
+		return "", false
+	}
+	to := url.URL{Path: name}
+	return localPath(to.EscapedPath()) + querySuffix(r.URL.RawQuery), true
 }
 
 // moved redirects. Browsers keep a permanent redirect for ever unless they are

@@ -79,8 +79,7 @@ func acceptedCodings(h http.Header) coding {
 			case "zstd":
 				c = codingZstd
 			}
-			q, weighed := strings.CutPrefix(strings.ReplaceAll(strings.ToLower(params), " ", ""), "q=")
-			if weight, err := strconv.ParseFloat(q, 64); weighed && (err != nil || weight <= 0) {
+			if refuses(params) {
 				refused |= c
 			} else {
 				accepted |= c
@@ -88,6 +87,17 @@ func acceptedCodings(h http.Header) coding {
 		}
 	}
 	return accepted &^ refused
+}
+
+// refuses tells whether an item of Accept-Encoding says q=0, or a weight that is none.
+func refuses(params string) bool {
+	for p := range strings.SplitSeq(params, ";") {
+		if q, ok := strings.CutPrefix(strings.ToLower(strings.TrimSpace(p)), "q="); ok {
+			weight, err := strconv.ParseFloat(strings.TrimSpace(q), 64)
+			return err != nil || !(weight > 0)
+		}
+	}
+	return false
 }
 
 // packer compresses bodies, a few at a time, and keeps the results.

@@ -51,7 +51,7 @@ func TestTextIsSentInTheCodingThatTheClientTakes(t *testing.T) {
 	seen := map[string]string{}
 	for _, c := range []struct{ path, accept, coding string }{
 		{"/", "", ""}, {"/", "gzip", "gzip"}, {"/", "br;q=0.5, gzip", "br"}, {"/", "gzip, deflate, br, zstd", "zstd"}, {"/", "zstd;q=0, br; q=0.0, gzip;q=0.1", "gzip"},
-		{"/", "identity, *;q=0", ""}, {"/big.js", "zstd", "zstd"}, {"/big.js", "br", "br"}, {"/short.css", "gzip", ""}, {"/pic.png", "gzip", ""}, {"/huge.txt", "gzip", ""}, {"/odd.js", "br", "br"},
+		{"/", "br;\tq=0, gzip;x=1;q=0, zstd;q=nan", ""}, {"/", "identity;q=0, br", "br"}, {"/", "identity, *;q=0", ""}, {"/big.js", "zstd", "zstd"}, {"/big.js", "br", "br"}, {"/short.css", "gzip", ""}, {"/pic.png", "gzip", ""}, {"/huge.txt", "gzip", ""}, {"/odd.js", "br", "br"},
 	} {
 		file := strings.TrimPrefix(c.path, "/")
 		if file == "" {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/merkle"
-	"github.com/holdfast-sites/holdfast/naming/deny"
 )
 
 // content answers requests for content paths: boxo's handler first, then the
@@ -178,10 +177,6 @@ func (c *content) attempt(a *attempt, r *http.Request, o origin, path string) (*
 	a.mutable = strings.HasPrefix(path, "/ipns/")
 	a.redirect = func(loc string) string { return safeRedirect(r.URL, loc) }
 	c.fit(a, r, o, path)
-	if path != o.prefix+r.URL.Path && c.backend.mayServe(r.Context(), path) != nil { // that which was asked for was looked at
-		a.refuse(http.StatusGone, deny.ErrDenied)
-		return a, false
-	}
 	r2 := r
 	if a.as != 0 { // an error page is whole, and new each time
 		r2 = r.Clone(r.Context())

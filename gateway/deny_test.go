@@ -244,7 +244,7 @@ func TestADeniedPathIsNotServedUnderAnotherThatLeadsThere(t *testing.T) {
 	name := w.publish("blog", root).String()
 	origins := []string{"http://blog.localhost", "http://" + name + ".ipns.localhost", "http://127.0.0.1/ipns/" + name, "http://" + root.String() + ".ipfs.localhost", "http://127.0.0.1/ipfs/" + root.String()}
 	ways := map[string][]string{
-		"/index.html": {"/", "/index", "/index.html"}, "/page.html": {"/page", "/page.html", "/x", "/x/1", "/z"}, "/d/index.html": {"/d/", "/y/", "/d/index"},
+		"/index.html": {"/", "/index", "/index.html"}, "/page.html": {"/page", "/page.html", "/page.html/", "/page/", "/x", "/x/1", "/z"}, "/d/index.html": {"/d/", "/y/", "/d/index"},
 		"/200.html": {"/nothing", "/200"}, "/sub/404.html": {"/sub/nothing.js", "/sub/404"}, "/a.js.br": {"/a.js", "/a.js.br"}, "/old.js": {"/old.js"},
 	}
 	for _, at := range []struct {

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"net/http"
 	"slices"
 	"strconv"
@@ -23,10 +22,6 @@ func (c *content) fit(a *attempt, r *http.Request, o origin, path string) {
 // the site says of it. It reports false where the answer is held back: then it isn't to
 // be had (a.status says why), or a.moved or a.instead says where it is.
 func (c *content) dressUp(a *attempt, r *http.Request, o origin, path string) bool {
-	if !isListing(a.header) && c.deniesIndex(r.Context(), path) {
-		a.status = http.StatusGone
-		return false
-	}
 	asked := o.isolated() && a.as == 0 && path == o.prefix+r.URL.Path
 	var d dress
 	if o.isolated() {
@@ -47,12 +42,16 @@ func (c *content) dressUp(a *attempt, r *http.Request, o origin, path string) bo
 		return a.sibling == 0 // which is a folder, then
 	}
 	if asked {
-		if to, ok := c.canonical(r, d.options); ok {
+		to, ok := c.withoutSlash(r)
+		if !ok {
+			to, ok = c.canonical(r, d.options)
+		}
+		if ok {
 			a.moved = to
 			return false
 		}
 	}
-	a.setType(r, path)
+	c.setType(a, r, o, path)
 	if o.isolated() {
 		a.header.Set("X-Content-Type-Options", "nosniff")
 		c.applyHeaders(a, r, o, d.headers)
@@ -60,34 +59,25 @@ func (c *content) dressUp(a *attempt, r *http.Request, o origin, path string) bo
 	return !c.hasSibling(a, r, o, path)
 }
 
-// deniesIndex tells whether a path is that of a folder whose first page the operator
-// doesn't serve, by the name of the site or by its root.
-func (c *content) deniesIndex(ctx context.Context, path string) bool {
-	if c.backend.denied.Empty() || !strings.HasSuffix(path, "/") {
-		return false
-	}
-	if c.backend.mayServe(ctx, path+indexPage) != nil {
-		return true
-	}
-	s := traceOf(ctx).snapshot()
-	fixed, rest := splitContent(path)
-	return !fixed.Defined() && s.root.Defined() && c.backend.mayServe(ctx, "/ipfs/"+s.root.String()+s.base+rest+indexPage) != nil
-}
-
 // isListing tells a list of a folder, boxo's or ours, by its entity tag.
 func isListing(h http.Header) bool { return strings.HasPrefix(h.Get("Etag"), listingEtag) }
 
-// setType names the type of what was read at a content path.
-func (a *attempt) setType(r *http.Request, path string) {
-	name := path
-	if strings.HasSuffix(path, "/") {
-		name = indexPage
-	}
+// setType names the type of what was read at a content path. A filename that the
+// client makes up decides about what has no name. On an origin of its own a site's
+// file has one: a link to notes.txt?filename=x.html must not make it a page there.
+func (c *content) setType(a *attempt, r *http.Request, o origin, path string) {
+	name, found := path, a.header.Get("Content-Type") // which is right for a path with a slash at its end: an index page's, or a file's
 	if hasParam(r.URL.RawQuery, "filename") {
-		name = r.URL.Query().Get("filename")
+		if strings.Trim(r.URL.Path, "/") == "" || !o.isolated() {
+			name = r.URL.Query().Get("filename")
+		} else if f, err := c.findFile(r, path); err == nil {
+			if found, err = c.typeOf(r.Context(), f); err != nil {
+				found = "application/octet-stream"
+			}
+		}
 	}
 	if a.sibling == 0 { // else that of the plain content is known
-		a.kind = contentType(name, a.header.Get("Content-Type"))
+		a.kind = contentType(name, found)
 	}
 	if a.status != http.StatusNotModified {
 		a.header.Set("Content-Type", a.kind)

@@ -119,7 +119,7 @@ func (c *content) serveRules(w *pacedWriter, r *http.Request, o origin) (matched
 	}
 	rule, m, ok := rules.match(s.path)
 	switch {
-	case !ok:
+	case !ok, rule.leadsBack(s.path, m):
 		return false, false, 0, ""
 	case rule.all && c.serveEarlier(w, r, o):
 		return true, true, 0, ""

@@ -88,7 +88,7 @@ func (rs Redirects) match(path string) (rule, match, bool) {
 func (rs Redirects) Answer(path string) (instead string, answered bool) {
 	r, m, ok := rs.match(path)
 	switch {
-	case !ok:
+	case !ok, r.leadsBack(path, m):
 		return "", false
 	case r.status >= 300 && r.status < 400:
 		return "", true
@@ -96,6 +96,13 @@ func (rs Redirects) Answer(path string) (instead string, answered bool) {
 		return r.to.contentPath(m), true
 	}
 	return "", false
+}
+
+// leadsBack tells whether a redirect leads to where it was asked for, but for a slash at
+// the end, which makes no difference to rules: a browser would go round for ever.
+func (r rule) leadsBack(path string, m match) bool {
+	return r.status >= 300 && r.status < 400 && r.to.origin == "" &&
+		strings.TrimRight(r.to.contentPath(m), "/") == strings.TrimRight(path, "/")
 }
 
 // match is what the placeholders of a rule stand for in one request, unescaped.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -365,4 +366,40 @@ func TestErrorPageOfARuleSaysWhatItIs(t *testing.T) {
 	r.wantHeader(t, "Etag", page.Header.Get("Etag"))
 	r = w.get("http://" + w.sites.list[0].Root.String() + ".ipfs.localhost/dead")
 	r.wantHeader(t, "Cache-Control", "public, max-age=29030400, immutable")
+}
+
+func TestARedirectThatLeadsToItselfIsNone(t *testing.T) {
+	w := newWorld(t, nil)
+	w.ruled("/loop /loop/ 301\n/back/ /back 302\n/same/* /same/:splat?x=1\n/:a/on /:a/on#here\n/caf%C3%A9 /café/\n/away /elsewhere\n/ext https://example.org/ext\n")
+	w.wantAll("http://ruled.localhost", map[string]string{
+		"/loop": "404 lost", "/loop/": "404 lost", "/back": "404 lost", "/same/a/b": "404 lost", "/x/on": "404 lost", "/caf%C3%A9": "404 lost",
+		"/away": "301 /elsewhere", "/ext": "301 https://example.org/ext",
+	})
+	rules, err := ParseRedirects([]byte("/loop /loop/ 301\n"))
+	must(t, err)
+	if _, answered := rules.Answer("/loop"); answered {
+		t.Error("a preflight would take it for an answer")
+	}
+}
+
+func TestRulesThatNoRequestComesToAreTold(t *testing.T) {
+	there := map[string]bool{"/": true, "/about": true, "/caf\u00e9": true, "/blog/first": true}
+	idle := IdleRules([]byte("# x\n/ /home 302\n/about/ /us\n/caf%C3%A9 /x\n/a?id=1 /x\n/b /x\n/b/ /y\n/news/* /blog/:splat\n/news/old /x\n/news/:year/* /x\n/news /x\n/new* /x\n/:lang/x /y\n/* /index.html 200\n/late /x\n/blog/:post /x\nbroken\n"),
+		func(path string) bool { return there[path] })
+	var got []string
+	for _, r := range idle {
+		got = append(got, fmt.Sprintf("%d %s (%s)", r.Line, r.From, r.There))
+	}
+	want := []string{"2 / (/)", "3 /about/ (/about)", "4 /caf%C3%A9 (/caf\u00e9)", "5 /a?id=1 ()", "7 /b/ ()", "9 /news/old ()", "10 /news/:year/* ()", "11 /news ()", "15 /late ()", "16 /blog/:post ()"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	// What is told has no effect indeed: without it everything is answered as before.
+	rules, err := ParseRedirects([]byte("/news/* /blog/:splat\n/news/old /x\n/news/:year/* /y\n/news /z\n"))
+	must(t, err)
+	for _, path := range []string{"/news", "/news/", "/news/old", "/news/2024/a"} {
+		if r, m, ok := rules.match(path); !ok || !strings.HasPrefix(r.to.location(m, ""), "/blog/") {
+			t.Errorf("%s is answered by %+v", path, r)
+		}
+	}
 }

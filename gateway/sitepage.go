@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"net/http"
+	"regexp"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -15,6 +16,10 @@ const (
 	maxReleases  = 20              // that a site's page lists
 	releasesTime = 3 * time.Second // for all of them to be had
 )
+
+// plainAddr are addresses that are safe in a command: a site's author writes
+// the roster, readers paste the command into a shell, and the host in an address may be any text.
+var plainAddr = regexp.MustCompile(`^/[A-Za-z0-9./:_-]+$`)
 
 // sitePage is what the page about a site shows.
 type sitePage struct {
@@ -100,7 +105,7 @@ func (g *gateway) sitePage(x *transaction, h host, s Site, chain []naming.Resolu
 		p.Copies = g.cfg.Sites.Copies(x.ctx, s.Name, s.Root)
 	}
 	for _, holder := range p.Copies.Holders {
-		if holder.Addr != "" && p.Peer == "" && !holder.Gone {
+		if p.Peer == "" && !holder.Gone && plainAddr.MatchString(holder.Addr) {
 			p.Peer = holder.Addr
 		}
 	}

@@ -115,6 +115,18 @@ func TestCommandsOfTheSitePageGetWhatTheySay(t *testing.T) {
 	}
 }
 
+func TestNoAddressInARosterMakesACommandOfItsOwn(t *testing.T) {
+	w, _, name := siteWorld(t)
+	for _, addr := range []string{"/dns4/$(id)/tcp/1/p2p/12D3KooWEve", "/dns4/a;id/tcp/1", "/dns4/`id`/tcp/1", "/dns4/a b/tcp/1", "/dns4/a\nid/tcp/1", "-x", "/dns4/a'/tcp/1", "/dns4/a>b/tcp/1"} {
+		good := Holder{ID: "12D3KooWAlice", Addr: "/dns4/host-1.example/udp/4001/quic-v1/p2p/12D3KooWAlice"}
+		w.sites.copies = Copies{Holders: []Holder{{ID: "12D3KooWEve", Addr: addr}, good}}
+		page := html.UnescapeString(w.get("http://localhost/-/site/" + name).body)
+		if strings.Contains(page, "--peer "+addr) || strings.Count(page, "--peer "+good.Addr+" ") != 2 {
+			t.Errorf("%q: %s", addr, page[strings.Index(page, "Without this gateway"):])
+		}
+	}
+}
+
 func TestSitePageSaysWhereTheChainOfReleasesBreaks(t *testing.T) {
 	w := newWorld(t, nil)
 	root := w.build(map[string]string{"index.html": "x"})
@@ -150,6 +162,34 @@ func TestSitePageOfWhatIsNoSiteIsAnErrorThatSaysWhy(t *testing.T) {
 		if r := w.get(url); r.StatusCode != want {
 			t.Errorf("%s: %d, want %d: %s", url, r.StatusCode, want, r.body)
 		}
+	}
+}
+
+func TestSitePageOfADelegatedNameTellsWhoPublishesAndNamesNoOther(t *testing.T) {
+	w := newWorld(t, nil)
+	root := w.build(map[string]string{"index.html": "<title>Kelp</title>"})
+	deploy := w.publish("deploy", root)
+	other := w.publish("other", w.build(map[string]string{"index.html": "<title>Elsewhere</title>"}))
+	_, err := w.keys.New("front")
+	must(t, err)
+	signer, err := w.keys.Signer("front")
+	must(t, err)
+	st, err := naming.Next(naming.Record{}, naming.Statement{Value: "/ipns/" + deploy.String(), ValidUntil: time.Now().Add(time.Hour)})
+	must(t, err)
+	rec, err := signer.Sign(st)
+	must(t, err)
+	must(t, w.records.Accept(t.Context(), rec))
+	r := w.get("http://localhost:8080/-/site/" + signer.Name().String())
+	r.want(t, 200, "")
+	for s, want := range map[string]bool{
+		"<h1>Kelp</h1>": true, "Published by": true, deploy.String(): true, root.String(): true, "names no releases": true, other.String(): false, "Elsewhere": false,
+	} {
+		if strings.Contains(r.body, s) != want {
+			t.Errorf("%q is on the page: %v", s, !want)
+		}
+	}
+	if r := w.get("http://localhost:8080/-/site/" + deploy.String()); strings.Contains(r.body, "Published by") || strings.Contains(r.body, signer.Name().String()) {
+		t.Error("the name that publishes says that another does, or for whom")
 	}
 }
 

@@ -3,6 +3,7 @@ package author_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -70,6 +71,29 @@ func TestWhatTellsAnotherHostHowToServeTheSiteIsTold(t *testing.T) {
 	p := a.publish(author.PublishRequest{Alias: "blog", Alone: true, Dir: a.folder("blog", "index.html", "", "netlify.toml", "[[redirects]]", "sub/vercel.json", "{}")})
 	if p.Preflight.Total != 1 || p.Preflight.Findings[0].Page != "netlify.toml" || p.Preflight.Findings[0].Kind != preflight.IgnoredFile {
 		t.Errorf("%+v", p.Preflight)
+	}
+}
+
+func TestARuleThatNothingComesToIsToldWhenTheSiteComesToHaveThePage(t *testing.T) {
+	a := startOffline(t)
+	files := []string{"index.html", "home", "_redirects", "/ /home 302\n/about /us 301\n/about /them\n/docs/* /x 301\n"}
+	idle := func() (out []string) {
+		p := a.publish(author.PublishRequest{Alias: "blog", Alone: true, Dir: a.folder("blog", files...)})
+		for _, f := range p.Preflight.Findings {
+			if f.Kind == preflight.IdleRule {
+				out = append(out, f.Message)
+			}
+		}
+		return out
+	}
+	taken := `"_redirects" line 1: the rule for "/" has no effect: there is a page or file at it, and rules count for what is not there`
+	twice := `"_redirects" line 3: the rule for "/about" has no effect: an earlier rule answers for all that it is for`
+	if got := idle(); !slices.Equal(got, []string{taken, twice}) {
+		t.Errorf("%q", got)
+	}
+	files = append(files, "about.html", "about") // the rules stay the same, and are not read again for their own sake
+	if got := idle(); len(got) != 3 || !strings.Contains(got[1], `line 2: the rule for "/about" has no effect: there is`) {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -28,6 +28,9 @@ type SiteRules struct {
 	CleanURLs bool
 	// Known is what is well-formed in them and has no effect.
 	Known []preflight.Finding
+	// Idle adds to it, given what the site answers for without its rules (a path
+	// begins with a slash); nil: nothing.
+	Idle func(there func(path string) bool) []preflight.Finding
 }
 
 // Check looks at everything under a root of the store, as a publish does before
@@ -53,6 +56,10 @@ func (a *Author) rules(ctx context.Context, root cid.Cid) (SiteRules, error) {
 	if err != nil {
 		return SiteRules{}, fmt.Errorf("the site's rules can't be used: %w", err)
 	}
+	if rules.Idle != nil {
+		paths := merkle.NewPaths(a.Store, maxFolders)
+		rules.Known = append(rules.Known, rules.Idle(func(path string) bool { return isThere(ctx, paths, root, path, rules.CleanURLs) })...)
+	}
 	for _, name := range elsewhere {
 		_, err := merkle.Resolve(ctx, a.Store, root, name)
 		switch {
@@ -63,6 +70,22 @@ func (a *Author) rules(ctx context.Context, root cid.Cid) (SiteRules, error) {
 		}
 	}
 	return rules, nil
+}
+
+// maxFolders is how much of decoded folders is kept while rules are compared with them, in bytes.
+const maxFolders = 8 << 20
+
+// isThere tells whether there is a file or a page at a path of the site, which
+// gateways show before they look at rules.
+func isThere(ctx context.Context, paths *merkle.Paths, root cid.Cid, path string, clean bool) bool {
+	isFile := func(path string) bool {
+		at, err := paths.Walk(ctx, root, path)
+		if err == nil {
+			at, err = paths.Open(ctx, at)
+		}
+		return err == nil && at.IsFile()
+	}
+	return isFile(path) || isFile(path+"/index.html") || clean && path != "/" && isFile(path+".html")
 }
 
 // elsewhere are the files at a site's top in which it tells other hosts how it is to be served.

@@ -136,8 +136,13 @@ func TestAPreviewTellsOfBadRulesAndShowsThePagesAllTheSame(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 	p.wants("/", 200, "home"+reloads(1))
-	if resp := p.get("/a"); resp.StatusCode != 500 {
-		t.Errorf("status %d", resp.StatusCode)
+	resp := p.get("/a")
+	page, _ := io.ReadAll(resp.Body)
+	if resp.StatusCode != 500 || !strings.Contains(string(page), "line 1") || !strings.HasSuffix(string(page), reloads(1)) {
+		t.Errorf("status %d, %s", resp.StatusCode, page)
+	}
+	if csp := resp.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "; script-src 'self'; connect-src 'self'") {
+		t.Errorf("the page can't load itself anew when the rules are mended: %q", csp)
 	}
 	p.write("_redirects", "/a / 302\n")
 	for b := range p.builds {

@@ -20,6 +20,12 @@ func readRules(files author.SiteFiles) (author.SiteRules, error) {
 	if len(redirects) > 0 {
 		rules.Answers = redirects.Answer
 	}
+	rules.Idle = func(there func(path string) bool) (found []preflight.Finding) {
+		for _, r := range gateway.IdleRules(files.Redirects, there) {
+			found = append(found, preflight.Finding{Kind: preflight.IdleRule, Page: "_redirects", Line: r.Line, Link: r.From, Target: r.There})
+		}
+		return found
+	}
 	for _, h := range headers.Ignored {
 		rules.Known = append(rules.Known, preflight.Finding{Kind: preflight.IgnoredField, Page: "_headers", Line: h.Line, Link: h.Name})
 	}

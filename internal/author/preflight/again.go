@@ -32,12 +32,15 @@ func (c *checker) again(before *Result) (bool, error) {
 		return false, c.ctx.Err()
 	}
 	for _, f := range before.findings {
+		if f.Kind.ofRules() {
+			continue // they are told anew
+		}
 		if d.came && !d.files[f.Page] && f.Target+f.Link != "" && c.judgedOtherwise(f) {
 			d.files[f.Page] = true
 		}
 	}
 	for _, f := range before.findings {
-		if f.Page != "" && !d.files[f.Page] && !d.gone[f.Page] {
+		if f.Page != "" && !d.files[f.Page] && !d.gone[f.Page] && !f.Kind.ofRules() {
 			c.findings = append(c.findings, f)
 		}
 	}
@@ -63,6 +66,9 @@ func (c *checker) again(before *Result) (bool, error) {
 	return c.more == [manyKinds]int{}, nil
 }
 
+// ofRules tells whether findings of the kind are Options.Known.
+func (k Kind) ofRules() bool { return k == IgnoredField || k == IgnoredFile || k == IdleRule }
+
 // difference is what distinguishes two roots.
 type difference struct {
 	files map[string]bool // to be looked at
@@ -84,6 +90,7 @@ func (c *checker) differs(before *Result) (difference, bool) {
 				return d, false
 			}
 			d.gone[change.Path], d.came = true, true
+			c.withCodings(&d, change.Path)
 			continue
 		case merkle.Added:
 			if c.tree.entry(fallbackPage) != nil {
@@ -93,15 +100,25 @@ func (c *checker) differs(before *Result) (difference, bool) {
 		}
 		if change.After.Prefix().Codec == cid.Raw || change.Path[len(change.Path)-1] != '/' {
 			d.files[change.Path] = true
+			c.withCodings(&d, change.Path)
 		}
 	}
 	return d, true
 }
 
+// withCodings has the files be looked at that stand for a changed one in a coding.
+func (c *checker) withCodings(d *difference, path string) {
+	for ext := range codings {
+		if e := c.tree.entry(path + ext); e != nil {
+			d.files[path+ext] = true
+		}
+	}
+}
+
 // judgedOtherwise says that a link's finding isn't any more what it was.
 func (c *checker) judgedOtherwise(f Finding) bool {
 	switch f.Kind {
-	case LocalLink, LargeFile, IgnoredField:
+	case LocalLink, LargeFile, StaleCoding:
 		return false
 	}
 	now, ok := c.judge(f.Page, []byte(f.Target), f.Kind == RootAbsolute)

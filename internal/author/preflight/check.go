@@ -3,6 +3,7 @@ package preflight
 import (
 	"bytes"
 	"context"
+	"errors"
 	"runtime"
 	"slices"
 	"strings"
@@ -67,7 +68,7 @@ func Check(ctx context.Context, g blockstore.Getter, root cid.Cid, o Options) (*
 	}
 	if o.Before != nil {
 		if done, err := c.again(o.Before); done || err != nil {
-			return c.result(), err
+			return c.known(), err
 		}
 		// What was learnt on the way may be wrong.
 		if c, err = newChecker(ctx, g, root, o); err != nil {
@@ -81,10 +82,15 @@ func Check(ctx context.Context, g blockstore.Getter, root cid.Cid, o Options) (*
 	if err := c.all(files); err != nil {
 		return nil, err
 	}
-	for _, f := range o.Known {
+	return c.known(), nil
+}
+
+// known is the result with what was known before.
+func (c *checker) known() *Result {
+	for _, f := range c.Known {
 		c.found(f)
 	}
-	return c.result(), nil
+	return c.result()
 }
 
 // checker is one check.
@@ -143,7 +149,7 @@ func (c *checker) all(files []file) error {
 	var done atomic.Int64
 	var total int64
 	for _, f := range files {
-		if err := c.size(f); err != nil {
+		if err := errors.Join(c.size(f), c.coding(f)); err != nil {
 			return err
 		}
 		if isPage(f.path) {

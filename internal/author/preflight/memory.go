@@ -14,7 +14,7 @@ import (
 
 // magic begins a file that keeps a Result. Its last byte is the version, of
 // the format and of what a check finds: a result of older judgement isn't one to start from.
-const magic = "hfcheck\x02"
+const magic = "hfcheck\x03"
 
 // maxMemory bounds such a file, in bytes.
 const maxMemory = 64 << 20

@@ -28,12 +28,14 @@ const (
 	CleanURL     Kind = "clean_url"     // right where pages are found without their extension, which isn't everywhere
 	IgnoredField Kind = "ignored_field" // of _headers: gateways don't let a site set it
 	IgnoredFile  Kind = "ignored_file"  // says to another host how the site is served
+	StaleCoding  Kind = "stale_coding"  // name.br, .zst or .gz that doesn't decode to the name beside it
+	IdleRule     Kind = "idle_rule"     // of _redirects: no request comes to it
 )
 
 // kinds in the order in which people are told.
-var kinds = [manyKinds]Kind{BrokenLink, WrongCase, NoIndex, LocalLink, IgnoredField, IgnoredFile, RootAbsolute, CleanURL, LargeFile}
+var kinds = [manyKinds]Kind{BrokenLink, WrongCase, NoIndex, LocalLink, StaleCoding, IgnoredField, IgnoredFile, IdleRule, RootAbsolute, CleanURL, LargeFile}
 
-const manyKinds = 9
+const manyKinds = 11
 
 // MaxFile is the size, in bytes, over which a file is told: more than other
 // hosts of static sites take for one (Cloudflare Pages: 25 MiB), and
@@ -107,6 +109,18 @@ func (f *Finding) say() {
 		fmt.Fprintf(&b, "%q is not for a site to set; gateways leave it out", f.Link)
 	case IgnoredFile:
 		b.WriteString("nobody reads it here; write its rules into _redirects and _headers, and leave the file out")
+	case StaleCoding:
+		fmt.Fprintf(&b, "is not %q compressed: browsers that take the coding are sent it in place of that; make it anew or leave it out", f.Target)
+	case IdleRule:
+		fmt.Fprintf(&b, "the rule for %q has no effect: ", f.Link)
+		switch {
+		case f.Target != "":
+			b.WriteString("there is a page or file at it, and rules count for what is not there")
+		case strings.ContainsAny(f.Link, "?#"):
+			b.WriteString("paths are matched without what follows ? or #")
+		default:
+			b.WriteString("an earlier rule answers for all that it is for")
+		}
 	case LargeFile:
 		fmt.Fprintf(&b, "%d bytes, more than %d: many gateways are slow with such files or refuse them", f.Bytes, MaxFile)
 	}
