@@ -8,6 +8,18 @@ import (
 	"time"
 )
 
+func TestFieldsForAnotherHostAreNobodys(t *testing.T) {
+	h, err := ParseHeaders([]byte("/*\n  X-Frame-Options: DENY\nhttps://site.pages.dev/*\n  X-Robots-Tag: noindex\n/a\n  ! X-Frame-Options\n  X-A: a\n"))
+	if err == nil || strings.Count(err.Error(), "\n") != 1 || !strings.Contains(err.Error(), `line 3: "https://site.pages.dev/*" is on a host`) || !strings.Contains(err.Error(), "line 6: ") {
+		t.Errorf("%v", err)
+	}
+	got := http.Header{}
+	h.apply("/a", got)
+	if len(got) != 2 || got.Get("X-Frame-Options") != "DENY" || got.Get("X-A") != "a" {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestGlobsMatchWholePaths(t *testing.T) {
 	for _, c := range []struct {
 		glob, path string
@@ -132,7 +144,7 @@ func TestMistakesInAHeadersFileAreToldByLineAndTakeNoPageAway(t *testing.T) {
 		"/a\n  X-A: b\rX-B: c\n":                     "line 2:",
 		"/a\n  Content-Type: no type\n":              "line 2:",
 		"/*/*/*/*/*\n  X-A: b\n":                     "line 1:",
-		"/a b\n  X-A: b\n":                           "line 2:",
+		"/a b\n  X-A: b\n":                           "line 1:",
 		"/a\n Content-Type: a/b\n Content-Type: a/b": "line 3: Content-Type stands twice",
 		"/a\n" + strings.Repeat(" Link: "+strings.Repeat("x", 1000)+"\n", 5): "line 6: Link is longer than 4096 bytes",
 		many:                                     "line 1001:",
