@@ -100,6 +100,8 @@ func (p *headersParser) line(number int, line string) error {
 		return fmt.Errorf("%.100q stands under no path", name)
 	case !validFieldName(name):
 		return fmt.Errorf("%.100q is no header name", name)
+	case name == "Basic-Auth":
+		return fmt.Errorf("%s: nothing here can be kept from readers, and what is published stays published: take away what the password was for, and then this line", name)
 	case !siteMaySet(name):
 		p.out.Ignored = append(p.out.Ignored, IgnoredHeader{number, name})
 		return nil
