@@ -69,9 +69,10 @@ func ParseHeaders(text []byte) (Headers, error) {
 }
 
 type headersParser struct {
-	out  Headers
-	open bool // a path was read that fields can belong to
-	errs []error
+	out     Headers
+	open    bool // a path was read that fields can belong to
+	refused bool // a path was read that can't be used, and neither can its fields
+	errs    []error
 }
 
 func (p *headersParser) line(number int, line string) error {
@@ -79,7 +80,16 @@ func (p *headersParser) line(number int, line string) error {
 	case line == "" || strings.HasPrefix(line, "#"):
 		return nil
 	case strings.HasPrefix(line, "/"):
-		return p.path(line)
+		err := p.path(line)
+		p.refused = err != nil
+		return err
+	case strings.HasPrefix(line, "http://"), strings.HasPrefix(line, "https://"): // as Cloudflare's has it
+		p.open, p.refused = false, true
+		return fmt.Errorf("%.100q is on a host, and a site has no say over other hosts: write the path alone", line)
+	case strings.HasPrefix(line, "!"):
+		return fmt.Errorf("%.100q: a field can't be taken back here; set it under the paths that are to have it", line)
+	case p.refused:
+		return nil
 	}
 	name, value, ok := strings.Cut(line, ":")
 	name, value = textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name)), strings.TrimSpace(value)
@@ -90,6 +100,8 @@ func (p *headersParser) line(number int, line string) error {
 		return fmt.Errorf("%.100q stands under no path", name)
 	case !validFieldName(name):
 		return fmt.Errorf("%.100q is no header name", name)
+	case name == "Basic-Auth":
+		return fmt.Errorf("%s: nothing here can be kept from readers, and what is published stays published: take away what the password was for, and then this line", name)
 	case !siteMaySet(name):
 		p.out.Ignored = append(p.out.Ignored, IgnoredHeader{number, name})
 		return nil

@@ -8,6 +8,18 @@ import (
 	"time"
 )
 
+func TestFieldsForAnotherHostAreNobodys(t *testing.T) {
+	h, err := ParseHeaders([]byte("/*\n  X-Frame-Options: DENY\nhttps://site.pages.dev/*\n  X-Robots-Tag: noindex\n/a\n  ! X-Frame-Options\n  X-A: a\n"))
+	if err == nil || strings.Count(err.Error(), "\n") != 1 || !strings.Contains(err.Error(), `line 3: "https://site.pages.dev/*" is on a host`) || !strings.Contains(err.Error(), "line 6: ") {
+		t.Errorf("%v", err)
+	}
+	got := http.Header{}
+	h.apply("/a", got)
+	if len(got) != 2 || got.Get("X-Frame-Options") != "DENY" || got.Get("X-A") != "a" {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestGlobsMatchWholePaths(t *testing.T) {
 	for _, c := range []struct {
 		glob, path string
@@ -107,7 +119,7 @@ func TestSiteCannotSetWhatIsNotItsOwn(t *testing.T) {
 	for _, name := range []string{
 		"Set-Cookie", "Content-Length", "Content-Encoding", "Transfer-Encoding", "Connection", "Keep-Alive", "Upgrade", "Trailer", "TE", "ETag", "Last-Modified",
 		"Ipfs-Path", "X-Ipfs-Path", "X-Ipfs-Roots", "Ipfs-Uri", "Location", "Date", "Server", "Vary", "Age", "Via", "Accept-Ranges", "Content-Range", "Allow", "Alt-Svc",
-		"WWW-Authenticate", "Basic-Auth", "Clear-Site-Data", "X-Accel-Redirect", "X-Sendfile", "X-Forwarded-Host", "X-Real-IP", "Server-Timing", "Refresh", "Proxy-Authenticate",
+		"WWW-Authenticate", "Clear-Site-Data", "X-Accel-Redirect", "X-Sendfile", "X-Forwarded-Host", "X-Real-IP", "Server-Timing", "Refresh", "Proxy-Authenticate",
 	} {
 		h, err := ParseHeaders([]byte("/*\n  " + name + ": x\n"))
 		if err != nil || len(h.Ignored) != 1 || h.Ignored[0].Line != 2 {
@@ -124,6 +136,7 @@ func TestSiteCannotSetWhatIsNotItsOwn(t *testing.T) {
 func TestMistakesInAHeadersFileAreToldByLineAndTakeNoPageAway(t *testing.T) {
 	many := strings.Repeat("/a\n", maxHeaderRules) + "/b\n"
 	for text, want := range map[string]string{
+		"/a\n  basic-auth: me:secret\n":              "line 2: Basic-Auth: nothing here can be kept from readers",
 		"X-A: b\n":                                   "line 1:",
 		"/a\n  X-A: b\nnonsense\n":                   "line 3:",
 		"/a\n  X A: b\n":                             "line 2:",
@@ -132,7 +145,7 @@ func TestMistakesInAHeadersFileAreToldByLineAndTakeNoPageAway(t *testing.T) {
 		"/a\n  X-A: b\rX-B: c\n":                     "line 2:",
 		"/a\n  Content-Type: no type\n":              "line 2:",
 		"/*/*/*/*/*\n  X-A: b\n":                     "line 1:",
-		"/a b\n  X-A: b\n":                           "line 2:",
+		"/a b\n  X-A: b\n":                           "line 1:",
 		"/a\n Content-Type: a/b\n Content-Type: a/b": "line 3: Content-Type stands twice",
 		"/a\n" + strings.Repeat(" Link: "+strings.Repeat("x", 1000)+"\n", 5): "line 6: Link is longer than 4096 bytes",
 		many:                                     "line 1001:",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,6 +50,7 @@ func (g *gateway) serveLanding(x *transaction, h host) {
 		for _, s := range sites {
 			p.Sites = append(p.Sites, g.landingSite(ctx, x.r, h, s))
 		}
+		slices.SortStableFunc(p.Sites, func(a, b landingSite) int { return strings.Compare(strings.ToLower(a.Label), strings.ToLower(b.Label)) })
 	}
 	writePage(x.w, http.StatusOK, "landing", p, schemeOf(x.r)+"://*."+g.originHost(h).String())
 }

@@ -245,3 +245,13 @@ type recorded struct {
 func (r *recorded) Header() http.Header         { return r.header }
 func (r *recorded) WriteHeader(status int)      { r.status = status }
 func (r *recorded) Write(b []byte) (int, error) { return r.body.Write(b) }
+
+func TestSitesAreListedByWhatTheyAreCalled(t *testing.T) {
+	w := newWorld(t, nil)
+	w.publish("a", w.build(map[string]string{"index.html": "<title>Zebras</title>"}))
+	w.publish("z", w.build(map[string]string{"index.html": "<title>apples</title>"}))
+	body := w.get("http://localhost/").body
+	if apples, zebras := strings.Index(body, ">apples<"), strings.Index(body, ">Zebras<"); apples < 0 || zebras < apples {
+		t.Errorf("apples at %d, zebras at %d: %s", apples, zebras, body)
+	}
+}

@@ -84,7 +84,7 @@ func foreign(fields []string) string {
 		case i == 0 && ruleStatusOnly.MatchString(f):
 			return fmt.Sprintf("what is there is served without a rule; for an error page write %.200q", from+" /404.html 404")
 		case strings.HasSuffix(f, "!"):
-			return fmt.Sprintf("forced redirects (or \"shadowing\") are not supported, since rules count for what is not there: take away the file that %.100q would be, and the \"!\"", from)
+			return fmt.Sprintf("forced redirects (or \"shadowing\") are not supported, since rules count for what is not there: take away what the site has at %.100q, and the \"!\"", from)
 		}
 	}
 	if len(rest) == 2 && absoluteTarget.MatchString(rest[0]) && strings.Trim(rest[1][:1], "24") == "" {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/holdfast-sites/holdfast/internal/author"
 	"github.com/holdfast-sites/holdfast/internal/node"
 )
 
@@ -63,7 +65,13 @@ func (e *env) runPreview(ctx context.Context, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	show := &previewing{env: e, url: "http://" + alias + ".localhost:" + port + "/", dir: dir}
+	far, begun := e.progress(), time.Now()
+	p.Report = func(ev author.Event) {
+		if raw, err := json.Marshal(ev); err == nil && time.Since(begun) > time.Second {
+			far.event(raw)
+		}
+	}
+	show := &previewing{env: e, far: far, url: "http://" + alias + ".localhost:" + port + "/", dir: dir}
 	p.Built = show.built
 	return p.Serve(ctx, ln)
 }
@@ -79,6 +87,7 @@ func validLabel(s string) bool {
 // previewing tells of a preview.
 type previewing struct {
 	*env
+	far      *progress // of the first look
 	url, dir string
 	begun    bool
 	told     []string // of the last look
@@ -93,6 +102,7 @@ func (p *previewing) built(b node.PreviewBuild) {
 	if b.Err != nil {
 		v.Error = b.Err.Error()
 	}
+	p.far.done()
 	p.print(v, func() {
 		if !p.begun {
 			p.printf("%s\n", p.url)

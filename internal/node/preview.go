@@ -30,6 +30,8 @@ type Preview struct {
 	Alias    string // the site is at http://<alias>.localhost:<port>/
 	Symlinks merkle.SymlinkMode
 	Home     string // where keys are, which are never shown; may be empty
+	// Report is told how far the first look is; may be nil.
+	Report func(author.Event)
 	// Built is told of each look at the folder; nil: nothing is.
 	Built func(PreviewBuild)
 	// Note is told what a person should know of the watching; may be nil.
@@ -54,6 +56,9 @@ func (p Preview) Serve(ctx context.Context, ln net.Listener) error {
 	s := &previewServer{Preview: p, name: previewName(p.Dir), reload: newReloader()}
 	if s.Built == nil {
 		s.Built = func(PreviewBuild) {}
+	}
+	if s.Report == nil {
+		s.Report = func(author.Event) {}
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return gateway.Serve(ctx, ln, s.reload.wrap(ctx, s), p.Log) })
@@ -88,8 +93,11 @@ func (s *previewServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *previewServer) build(ctx context.Context) (author.Attempt, error) {
 	store := blockstore.NewMemory()
 	a := author.New(author.Config{Store: store, Rules: readRules, Home: s.Home, Log: s.Log})
-	ignore := func(author.Event) {}
-	b, err := a.Build(ctx, author.BuildRequest{Path: s.Dir, Profile: merkle.V1_2025, Symlinks: s.Symlinks}, ignore)
+	report := s.Report
+	if s.shown.Load() != nil {
+		report = func(author.Event) {}
+	}
+	b, err := a.Build(ctx, author.BuildRequest{Path: s.Dir, Profile: merkle.V1_2025, Symlinks: s.Symlinks}, report)
 	if err != nil {
 		if ctx.Err() != nil || s.shown.Load() == nil {
 			return author.Succeeded, err
@@ -108,17 +116,17 @@ func (s *previewServer) build(ctx context.Context) (author.Attempt, error) {
 	if err != nil {
 		return author.Succeeded, err
 	}
+	s.root = root
+	s.shown.Store(&h)
+	s.reload.signal()
 	out := PreviewBuild{Root: b.Root, Files: b.Files, Bytes: b.Bytes}
-	report, err := a.Check(ctx, root, ignore)
+	found, err := a.Check(ctx, root, report) // an open page is loaded anew meanwhile
 	if err != nil {
 		out.Err = err
 	} else {
-		out.Preflight = &report
+		out.Preflight = &found
 	}
-	s.root = root
-	s.shown.Store(&h)
 	s.Built(out)
-	s.reload.signal()
 	return author.Succeeded, nil
 }
 

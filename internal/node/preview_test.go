@@ -11,8 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/holdfast-sites/holdfast/internal/author"
 	"github.com/holdfast-sites/holdfast/internal/node"
 )
 
@@ -22,6 +24,7 @@ type previewed struct {
 	dir    string
 	addr   string
 	builds chan node.PreviewBuild
+	told   atomic.Int64 // events of the first look
 }
 
 func preview(t *testing.T, files ...string) *previewed {
@@ -38,7 +41,7 @@ func preview(t *testing.T, files ...string) *previewed {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- node.Preview{Dir: p.dir, Alias: "draft", Built: func(b node.PreviewBuild) { p.builds <- b }}.Serve(ctx, ln)
+		done <- node.Preview{Dir: p.dir, Alias: "draft", Report: func(author.Event) { p.told.Add(1) }, Built: func(b node.PreviewBuild) { p.builds <- b }}.Serve(ctx, ln)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -117,6 +120,10 @@ func TestAnOpenPageIsToldOfAChange(t *testing.T) {
 	if line, err := events.ReadString('\n'); err != nil || line != ": waiting\n" {
 		t.Fatalf("%q %v", line, err)
 	}
+	told := p.told.Load()
+	if told == 0 {
+		t.Error("nothing was told of how far the first look is")
+	}
 	p.write("index.html", "two")
 	for {
 		line, err := events.ReadString('\n')
@@ -128,6 +135,9 @@ func TestAnOpenPageIsToldOfAChange(t *testing.T) {
 		}
 	}
 	p.wants("/", 200, "two"+reloads(2))
+	if p.told.Load() != told {
+		t.Error("a later look was told of, too")
+	}
 }
 
 func TestAPreviewTellsOfBadRulesAndShowsThePagesAllTheSame(t *testing.T) {

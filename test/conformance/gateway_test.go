@@ -64,8 +64,10 @@ func TestGateway(t *testing.T) {
 	for _, path := range f.cars(t, w.Home("cars")) {
 		w.Run(nil, "gw", "import", path)
 	}
-	for name, path := range f.records(t, w.Home("records")) {
-		w.Run(nil, "gw", "name", "put", path, "--name", name)
+	for path, k := range f.records(t, w.Home("records")) {
+		if taken := w.Try("gw", "name", "put", path, "--name", k.name); taken == k.bad {
+			t.Fatalf("the record of %s is taken: %v", k.name, taken)
+		}
 	}
 	at, err := url.Parse(n.Gateway)
 	must(t, err)

@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"github.com/ipfs/boxo/ipns"
+	pb "github.com/ipfs/boxo/ipns/pb"
 	"github.com/ipfs/boxo/path"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multibase"
+	"google.golang.org/protobuf/proto"
 )
 
 // key is a name with its record, signed by other people's code.
@@ -20,6 +22,7 @@ type key struct {
 	name   string // base36
 	peer   string // base58: 12D3Koo… or Qm…
 	record []byte // nil: none is put
+	bad    bool   // the record is to be refused
 }
 
 // recordLife is for how long the records are valid, recordTTL for how long they may be kept.
@@ -42,6 +45,24 @@ func newKeys(t *testing.T, f *fixtures) map[string]key {
 	k := keys["unknown"]
 	k.record = nil
 	keys["unknown"] = k
+	// What IPIP-428 says of the two signatures of a record (https://specs.ipfs.tech/ipips/ipip-0428/).
+	for name, spoil := range map[string]func(*pb.IpnsRecord){
+		"broken v1": func(r *pb.IpnsRecord) { r.SignatureV1[0]++ },
+		"broken v2": func(r *pb.IpnsRecord) { r.SignatureV2[0]++ },
+		"v1 only":   func(r *pb.IpnsRecord) { r.SignatureV2, r.Data = nil, nil },
+		"two values": func(r *pb.IpnsRecord) {
+			r.Value = []byte("/ipfs/" + f.dir.cid.String())
+		},
+	} {
+		k := newKey(t, crypto.Ed25519, "/ipfs/"+f.hello.cid.String(), ipns.WithV1Compatibility(true))
+		var r pb.IpnsRecord
+		must(t, proto.Unmarshal(k.record, &r))
+		spoil(&r)
+		raw, err := proto.Marshal(&r)
+		must(t, err)
+		k.record, k.bad = raw, name != "broken v1"
+		keys[name] = k
+	}
 	return keys
 }
 
@@ -72,16 +93,17 @@ func (k key) as(t *testing.T, codec uint64, base multibase.Encoding) string {
 	return s
 }
 
-// records writes the records and gives their paths by name.
-func (f *fixtures) records(t *testing.T, dir string) map[string]string {
+// records writes the records and gives their paths.
+func (f *fixtures) records(t *testing.T, dir string) map[string]key {
 	must(t, os.MkdirAll(dir, 0o700))
-	out := make(map[string]string)
+	out := make(map[string]key)
 	for _, k := range f.keys {
 		if k.record == nil {
 			continue
 		}
-		out[k.name] = filepath.Join(dir, k.name+".ipns-record")
-		must(t, os.WriteFile(out[k.name], k.record, 0o600))
+		path := filepath.Join(dir, k.name+".ipns-record")
+		must(t, os.WriteFile(path, k.record, 0o600))
+		out[path] = k
 	}
 	return out
 }

@@ -7,6 +7,10 @@ func (g *gateway) pathIPNS(t *testing.T) {
 	g.runAll(t, []check{
 		{name: "a record with both signatures", url: "/ipns/" + k["hello"].name, status: 200, body: "hello\n"},
 		{name: "a record of version 2 only", url: "/ipns/" + k["v2"].name, status: 200, body: "hello\n"},
+		{name: "a record whose signature of version 1 is broken", url: "/ipns/" + k["broken v1"].name, status: 200, body: "hello\n"},
+		{name: "a record whose signature of version 2 is broken", url: "/ipns/" + k["broken v2"].name, status: anyServerError},
+		{name: "a record of version 1 only", url: "/ipns/" + k["v1 only"].name, status: anyServerError},
+		{name: "a record whose versions differ", url: "/ipns/" + k["two values"].name, status: anyServerError},
 		{name: "a name without a valid record", url: "/ipns/" + k["unknown"].name, status: anyServerError},
 		{name: "an Ed25519 peer ID", url: "/ipns/" + k["cache"].peer + "/root2/", status: 302, want: map[string]string{"Location": "/ipns/" + k["cache"].name + "/root2/"}},
 		{name: "an RSA peer ID", url: "/ipns/" + k["rsa"].peer + "/root2/", status: 302, want: map[string]string{"Location": "/ipns/" + k["rsa"].name + "/root2/"}},
