@@ -93,6 +93,7 @@ func acceptedCodings(h http.Header) coding {
 type packer struct {
 	done    *kept[packedKey, []byte] // empty: not worth it
 	space   *semaphore.Weighted      // bytes of bodies
+	asked   tally
 	workers chan struct{}
 	zstd    *zstd.Encoder
 }
@@ -221,7 +222,9 @@ func (a *attempt) encode(p *packer, status int) bool {
 	if key.coding == 0 || size > maxCompress || a.ranged {
 		return false
 	}
-	if packed, ok := p.done.get(key); ok {
+	packed, ok := p.done.get(key)
+	p.asked.count(ok)
+	if ok {
 		if packed == nil {
 			return false
 		}

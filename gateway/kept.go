@@ -36,6 +36,13 @@ func (k *kept[K, V]) get(key K) (V, bool) {
 	return k.lru.Get(key)
 }
 
+// held is how many bytes there are.
+func (k *kept[K, V]) held() int64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.bytes
+}
+
 // put keeps v, unless it would take more than an eighth of all there is.
 func (k *kept[K, V]) put(key K, v V) {
 	n := k.size(v)
