@@ -18,7 +18,6 @@ import (
 	"syscall"
 	"time"
 
-
 	"github.com/holdfast-sites/holdfast/internal/author"
 	"github.com/holdfast-sites/holdfast/internal/p2p"
 	"github.com/holdfast-sites/holdfast/replicate"
@@ -212,11 +211,11 @@ func siteEnds(s author.SiteStatus, now time.Time) Diagnosis {
 	case s.ValidUntil.Before(now.Add(nameSoon)):
 		return broken("site", name, "its name ends on "+day(s.ValidUntil), "holdfast name renew "+name)
 	case s.SafeUntil != nil && !s.SafeUntil.After(now):
-		return broken("site", name, "what its hosts promised has ended on "+day(s.SafeUntil), "holdfast apply "+name)
+		return broken("site", name, "what its hosts promised has ended on "+day(s.SafeUntil), "holdfast apply --yes --site "+name)
 	case s.SafeUntil != nil && s.SafeUntil.Before(now.Add(nameSoon)):
-		return broken("site", name, "what its hosts promise ends on "+day(s.SafeUntil), "holdfast apply "+name)
+		return broken("site", name, "what its hosts promise ends on "+day(s.SafeUntil), "holdfast apply --yes --site "+name)
 	case s.Copies > 0 && s.Proved < s.MinCopies:
-		return broken("site", name, fmt.Sprintf("%d of %d wanted copies stand proved", s.Proved, s.MinCopies), "holdfast status "+name+" --check, then holdfast apply "+name)
+		return broken("site", name, fmt.Sprintf("%d of %d wanted copies stand proved", s.Proved, s.MinCopies), "holdfast apply --yes --site "+name)
 	}
 	return fine("site", name, "its name is good until "+day(s.ValidUntil))
 }
@@ -317,4 +316,3 @@ func HasHome(home string) bool {
 	_, err := os.Stat(filepath.Join(home, "state.db"))
 	return !errors.Is(err, fs.ErrNotExist)
 }
-

@@ -84,9 +84,9 @@ func TestTheDoctorFindsSitesThatEnd(t *testing.T) {
 		"not published":         {author.SiteStatus{}, false, "site", "not published", ""},
 		"a name that ended":     {author.SiteStatus{ValidUntil: in(-2)}, true, "site", "has ended on 2026-04-29", "holdfast name renew blog"},
 		"a name that ends soon": {author.SiteStatus{ValidUntil: in(20)}, true, "site", "ends on 2026-05-21", "holdfast name renew blog"},
-		"promises that ended":   {author.SiteStatus{ValidUntil: in(300), SafeUntil: in(-1)}, true, "site", "promised has ended", "holdfast apply blog"},
-		"promises that end":     {author.SiteStatus{ValidUntil: in(300), SafeUntil: in(9)}, true, "site", "promise ends on", "holdfast apply blog"},
-		"too few copies":        {author.SiteStatus{ValidUntil: in(300), Copies: 3, MinCopies: 3, Proved: 1}, true, "site", "1 of 3 wanted", "holdfast apply blog"},
+		"promises that ended":   {author.SiteStatus{ValidUntil: in(300), SafeUntil: in(-1)}, true, "site", "promised has ended", "holdfast apply --yes --site blog"},
+		"promises that end":     {author.SiteStatus{ValidUntil: in(300), SafeUntil: in(9)}, true, "site", "promise ends on", "holdfast apply --yes --site blog"},
+		"too few copies":        {author.SiteStatus{ValidUntil: in(300), Copies: 3, MinCopies: 3, Proved: 1}, true, "site", "1 of 3 wanted", "holdfast apply --yes --site blog"},
 		"a wrong clock":         {author.SiteStatus{ValidUntil: in(300), Published: in(1)}, true, "clock", "yet to come", "timedatectl"},
 	} {
 		c.site.Alias = "blog"
