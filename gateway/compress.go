@@ -104,6 +104,7 @@ func refuses(params string) bool {
 type packer struct {
 	done    *otter.Cache[packedKey, []byte] // empty: not worth it
 	space   *semaphore.Weighted             // bytes of bodies
+	asked   tally
 	workers chan struct{}
 	zstd    *zstd.Encoder
 }
@@ -232,7 +233,9 @@ func (a *attempt) encode(p *packer, status int) bool {
 	if key.coding == 0 || size > maxCompress || a.ranged {
 		return false
 	}
-	if packed, ok := p.done.GetIfPresent(key); ok {
+	packed, ok := p.done.GetIfPresent(key)
+	p.asked.count(ok)
+	if ok {
 		if packed == nil {
 			return false
 		}

@@ -243,7 +243,7 @@ func New(cfg Config) (http.Handler, error) {
 		log:     cfg.Log,
 	}
 	g.ready.also, g.ready.graceful = c.forget, cfg.Earlier != nil
-	return g, nil
+	return g, cfg.Metrics.Register(cacheMetrics{g})
 }
 
 func (cfg Config) withDefaults() Config {

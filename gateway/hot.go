@@ -16,6 +16,7 @@ type hotBlocks struct {
 	get    blockstore.Getter
 	denied *deny.Lists // what was kept may be denied since
 	kept   *otter.Cache[cid.Cid, blockstore.Block]
+	asked  tally
 }
 
 // newHotBlocks keeps about most bytes of blocks.
@@ -25,7 +26,10 @@ func newHotBlocks(g blockstore.Getter, denied *deny.Lists, most int64) *hotBlock
 
 // Get implements blockstore.Getter.
 func (h *hotBlocks) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
-	if b, ok := h.kept.GetIfPresent(c); ok && checkBlock(ctx, h.denied, c) == nil {
+	b, ok := h.kept.GetIfPresent(c)
+	ok = ok && checkBlock(ctx, h.denied, c) == nil
+	h.asked.count(ok)
+	if ok {
 		return b, nil
 	}
 	b, err := h.get.Get(ctx, c)

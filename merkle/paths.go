@@ -45,6 +45,9 @@ func NewPaths(g blockstore.Getter, most int64) *Paths {
 	})}
 }
 
+// Kept is how many bytes of folders are kept, about.
+func (p *Paths) Kept() uint64 { return p.kept.WeightedSize() }
+
 // Forget drops all that is kept.
 func (p *Paths) Forget() { p.kept.InvalidateAll() }
 

@@ -197,10 +197,14 @@ func LoadConfig(home string) (Config, error) {
 	}
 	if un := meta.Undecoded(); len(un) > 0 {
 		names := make([]string, len(un))
+		hint := ""
 		for i, k := range un {
 			names[i] = k.String()
+			if near := meant(k); near != "" && hint == "" {
+				hint = fmt.Sprintf("; is %s meant to be %s?", k, near)
+			}
 		}
-		return c, fmt.Errorf("%s: unknown settings: %s", path, strings.Join(names, ", "))
+		return c, fmt.Errorf("%s: unknown settings: %s%s", path, strings.Join(names, ", "), hint)
 	}
 	return c, nil
 }

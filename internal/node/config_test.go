@@ -77,15 +77,19 @@ func TestDurationsMayBeDaysAndYears(t *testing.T) {
 
 func TestConfigMistakesAreNamed(t *testing.T) {
 	for text, want := range map[string]string{
-		"netwrok = \"x\"":                             "netwrok",
-		"[gateway]\nlisen = \"x\"\n[pinz]\na = 1":     "gateway.lisen, pinz",
-		"home = \"/x\"":                               "home",
-		"network = 3":                                 "config.toml",
-		"network = [":                                 "config.toml",
-		"[gateway]\nretrieval_timeout = \"soon\"":     "soon",
-		"[publish]\nlifetime = \"-1h\"":               "negative",
-		"peers = \"not a list\"":                      "peers",
-		"# " + strings.Repeat("x", 1<<20) + "\nx = 1": "larger than",
+		"netwrok = \"x\"":                                  "netwrok; is netwrok meant to be network?",
+		"[gatewy]\nlisten = \"x\"":                         "meant to be gateway",
+		"[gateway.tls]\nhttp_3 = true":                     "meant to be gateway.tls.http3?",
+		"[gateway.hosts.\"a.b\"]\nsubdomain = true":        `meant to be gateway.hosts.a.b.subdomains?`,
+		"[gateway]\n" + strings.Repeat("x", 9999) + " = 1": "unknown settings",
+		"[gateway]\nlisen = \"x\"\n[pinz]\na = 1":          "gateway.lisen, pinz",
+		"home = \"/x\"":                                    "home",
+		"network = 3":                                      "config.toml",
+		"network = [":                                      "config.toml",
+		"[gateway]\nretrieval_timeout = \"soon\"":          "soon",
+		"[publish]\nlifetime = \"-1h\"":                    "negative",
+		"peers = \"not a list\"":                           "peers",
+		"# " + strings.Repeat("x", 1<<20) + "\nx = 1":      "larger than",
 	} {
 		if _, err := node.LoadConfig(writeConfig(t, text)); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "config.toml") {
 			t.Errorf("%.60q: %v", text, err)

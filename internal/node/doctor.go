@@ -12,9 +12,10 @@ import (
 
 // Diagnosis is one thing that Doctor looked at.
 type Diagnosis struct {
-	Check   string `json:"check"` // "cookies", "origins", "psk"
-	About   string `json:"about"` // a host, or a setting
-	Fine    bool   `json:"fine"`
+	Check   string `json:"check"`  // "cookies", "origins", "psk", "disk", "address", "certificate", "site", "host", "network", "clock", "domain"
+	About   string `json:"about"`  // a host, a site, a file, or a setting
+	Fine    bool   `json:"fine"`   // there is nothing to do
+	Broken  bool   `json:"broken"` // it doesn't work, or soon won't; neither: it is less safe than it seems
 	Message string `json:"message"`
 	Advice  string `json:"advice,omitempty"` // what to do; empty where it is fine, or can't be helped
 }

@@ -75,6 +75,7 @@ func (n *Node) Methods() control.Methods {
 			"name resolve":      call(func(ctx context.Context, p Address) (author.NameResult, error) { return a.ResolveName(ctx, p.Address) }),
 			"name get":          call(func(ctx context.Context, p Address) (author.NameRecord, error) { return a.GetRecord(ctx, p.Address) }),
 			"domain check":      call(a.CheckDomain),
+			"doctor":            call(n.examine),
 			"name put":          call(a.PutRecord),
 			"name renew":        told(a.Renew),
 			"name delegate":     told(a.Delegate),

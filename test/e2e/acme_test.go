@@ -1,0 +1,220 @@
+package e2e
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	stdlog "log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/letsencrypt/pebble/v2/ca"
+	"github.com/letsencrypt/pebble/v2/db"
+	"github.com/letsencrypt/pebble/v2/va"
+	"github.com/letsencrypt/pebble/v2/wfe"
+	"github.com/miekg/dns"
+
+	"github.com/holdfast-sites/holdfast/internal/control"
+)
+
+// authority is an ACME authority (Let's Encrypt's own for tests). Whoever asks it waits
+// until it is told at which ports names are to be validated.
+type authority struct {
+	directory string         // URL
+	rootFile  string         // by which its directory is trusted
+	issued    *x509.CertPool // of what it issues
+	orders    atomic.Int64   // for certificates
+	open      func(plain, secure string)
+}
+
+// newAuthority finds every name at this machine, and every TXT record in the file.
+func newAuthority(t *testing.T, w *world, txtFile string) *authority {
+	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
+	t.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
+	quiet := stdlog.New(io.Discard, "", 0)
+	store := db.NewMemoryStore()
+	issuer := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {}})
+	a := &authority{issued: x509.NewCertPool()}
+	opened := make(chan http.Handler, 1)
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case h := <-opened:
+			opened <- h
+			if strings.HasPrefix(r.URL.Path, "/order-plz") {
+				a.orders.Add(1)
+			}
+			h.ServeHTTP(w, r)
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(srv.Close)
+	resolver := nameserver(t, txtFile)
+	a.open = func(plain, secure string) {
+		port := func(at string) int {
+			_, p, _ := net.SplitHostPort(at)
+			n, _ := strconv.Atoi(p)
+			return n
+		}
+		checks := va.New(quiet, port(plain), port(secure), true, resolver, store)
+		front := wfe.New(quiet, store, checks, issuer, nil, true, false, 0, 0)
+		opened <- front.Handler()
+	}
+	a.directory, a.rootFile = srv.URL+wfe.DirectoryPath, w.home("authority.pem")
+	w.writeFiles("", map[string][]byte{"authority.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})})
+	a.issued.AddCert(issuer.GetRootCert(0).Cert)
+	return a
+}
+
+// nameserver says that every name is this machine, and that every TXT record is what the file holds.
+func nameserver(t *testing.T, txtFile string) (addr string) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &dns.Server{Listener: ln, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg).SetReply(q)
+		head := dns.RR_Header{Name: q.Question[0].Name, Rrtype: q.Question[0].Qtype, Class: dns.ClassINET}
+		switch q.Question[0].Qtype {
+		case dns.TypeA:
+			m.Answer = []dns.RR{&dns.A{Hdr: head, A: net.IPv4(127, 0, 0, 1)}}
+		case dns.TypeTXT:
+			text, _ := os.ReadFile(txtFile)
+			m.Answer = []dns.RR{&dns.TXT{Hdr: head, Txt: []string{string(text)}}}
+		}
+		_ = w.WriteMsg(m)
+	})}
+	go func() { _ = srv.ActivateAndServe() }() // ends with Shutdown
+	t.Cleanup(func() { _ = srv.Shutdown() })
+	return ln.Addr().String()
+}
+
+// TestCertificatesComeForWhatIsKeptAndForNothingElse goes to a real authority with the real program.
+func TestCertificatesComeForWhatIsKeptAndForNothingElse(t *testing.T) {
+	w := newWorld(t)
+	var p published
+	w.writeFiles("site", map[string][]byte{"index.html": []byte("<h1>hello</h1>")})
+	w.must(&p, "gate", "publish", w.home("site"), "--site", "blog", "--copies", "0", "--network", "offline")
+	txtFile, hook := w.home("txt"), w.home("dns-txt")
+	script := fmt.Sprintf("#!/bin/sh\nif [ \"$1\" = add ]; then printf %%s \"$3\" > %s; else : > %s; fi\n", txtFile, txtFile)
+	if err := os.WriteFile(hook, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	a := newAuthority(t, w, txtFile)
+	w.configure("gate", fmt.Sprintf(`
+[gateway]
+listen = "127.0.0.1:0"
+[gateway.dnslink]
+"site.example" = "/ipns/%[1]s"
+"a.wild.example" = "/ipns/%[1]s"
+"kept.example" = "/ipns/%[1]s"
+"elsewhere.example" = "/ipfs/bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
+[gateway.tls]
+listen = "127.0.0.1:0"
+names = ["site.example", "*.wild.example"]
+on_demand = true
+dns_hook = [%[2]q]
+ca = %[3]q
+ca_roots = %[4]q
+`, p.Name, hook, a.directory, a.rootFile))
+	_, plain, secure := w.serveSecure("gate")
+	a.open(plain, secure)
+	read := func(host string) error {
+		resp, err := readerAt(t, plain, secure, a.issued).Get("https://" + host + "/")
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if b, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 200 || string(b) != "<h1>hello</h1>" {
+			return fmt.Errorf("%s %q, %v", resp.Status, b, err)
+		}
+		return nil
+	}
+	for _, host := range []string{"site.example", "a.wild.example", "kept.example"} { // two of the config, one on demand
+		var err error
+		for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+			if err = read(host); err == nil {
+				break
+			}
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", host, err)
+		}
+	}
+	before := a.orders.Load()
+	for _, host := range []string{"elsewhere.example", "stranger.example", "a.b.wild.example"} {
+		if err := read(host); err == nil {
+			t.Errorf("%s was served", host)
+		}
+	}
+	if n := a.orders.Load(); n != before || n != 3 {
+		t.Errorf("%d certificates were ordered, %d of them for strangers", n, n-before)
+	}
+}
+
+func TestAGatewayWhoseAuthorityIsDownServesWhatItCan(t *testing.T) {
+	w := newWorld(t)
+	w.writeFiles("site", map[string][]byte{"index.html": []byte("<h1>hello</h1>")})
+	w.must(nil, "gate", "publish", w.home("site"), "--site", "blog", "--copies", "0", "--network", "offline")
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	roots := w.ownCertificate("gate", "own.example", "blog.localhost")
+	w.configure("gate", fmt.Sprintf(`
+[gateway]
+listen = "127.0.0.1:0"
+[gateway.tls]
+listen = "127.0.0.1:0"
+names = ["site.example"]
+ca = %q
+files = [{cert = %q, key = %q}]
+`, gone.URL, w.home("gate")+"/cert.pem", w.home("gate")+"/key.pem"))
+	said := make(chan string, 64)
+	w.begin(func(line string) {
+		select {
+		case said <- line:
+		default:
+		}
+	}, "gate", "serve", "--network", "offline")
+	deadline := time.After(30 * time.Second)
+	for told := false; !told; {
+		select {
+		case line := <-said:
+			told = strings.Contains(line, "no certificate") && strings.Contains(line, "site.example") && strings.Contains(line, "refused")
+		case <-deadline:
+			t.Fatal("the log doesn't say that there is no certificate, and why")
+		}
+	}
+	socket, err := control.SocketPath(w.dir, w.home("gate"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := control.Dial(t.Context(), socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	var info struct {
+		Gateway string `json:"gateway"`
+		Secure  string `json:"gateway_tls"`
+	}
+	if err := client.Node(t.Context(), &info); err != nil {
+		t.Fatal(err)
+	}
+	plain, secure := strings.TrimPrefix(info.Gateway, "http://"), strings.TrimPrefix(info.Secure, "https://")
+	reader := readerAt(t, plain, secure, roots)
+	resp, err := reader.Get("https://blog.localhost/")
+	if err != nil || resp.StatusCode != 200 {
+		t.Fatalf("the operator's own certificate: %v", err)
+	}
+	resp.Body.Close()
+	if _, err := reader.Get("https://site.example/"); err == nil {
+		t.Error("there is a certificate from nobody")
+	}
+}
