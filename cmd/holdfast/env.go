@@ -34,8 +34,6 @@ type env struct {
 	verbose bool
 	// tellSteps shows progress even with --json: for programs that show it to people.
 	tellSteps bool
-	// alone says that no node runs on the home, and the command did the work itself.
-	alone bool
 }
 
 func processEnv() *env {
@@ -205,7 +203,6 @@ func (e *env) node(ctx context.Context, c *cli.Context, scope node.Scope) (*call
 	if err != nil {
 		return nil, control.Classify(err, node.KindOf)
 	}
-	e.alone = true
 	stop := func() {}
 	if scope >= node.Connected {
 		if stop, err = n.ServeBriefly(ctx); err != nil {

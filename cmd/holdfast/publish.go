@@ -227,9 +227,6 @@ func (e *env) showPublished(p author.Published) {
 	for _, u := range p.URLs {
 		e.printf("  open  %s\n", u)
 	}
-	if e.alone {
-		e.note("no gateway runs on this machine: its own address opens while `holdfast serve` runs")
-	}
 	for _, w := range warnings(p) {
 		e.say(e.err, "warning: %s\n", w)
 	}
