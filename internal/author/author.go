@@ -11,6 +11,7 @@ package author
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -139,6 +140,14 @@ type Event struct {
 	Message string `json:"message,omitempty"`
 	Done    int64  `json:"done,omitempty"`
 	Total   int64  `json:"total,omitempty"`
+}
+
+// files is a number of them, for a message.
+func files(n int64) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return fmt.Sprintf("%d files", n)
 }
 
 // HostState is where a host stands with a site.

@@ -117,7 +117,7 @@ func (a *Author) Get(ctx context.Context, req GetRequest, report func(Event)) (G
 	}
 	defer done()
 	ex, err := merkle.Extract(ctx, a.Store, target, req.Out, func(e merkle.Extracted) {
-		report(Event{Step: "get", Done: e.Bytes, Message: fmt.Sprintf("%d files", e.Files)})
+		report(Event{Step: "get", Done: e.Bytes, Message: files(e.Files)})
 	})
 	if err != nil {
 		return Got{}, err

@@ -262,7 +262,7 @@ func (a *Author) build(ctx context.Context, p *publication) error {
 		return err
 	}
 	p.built = built
-	p.report(Event{Step: "built", Message: fmt.Sprintf("%d files, root %s", built.Files, built.Root)})
+	p.report(Event{Step: "built", Message: fmt.Sprintf("%s, root %s", files(built.Files), built.Root)})
 	return nil
 }
 

@@ -90,7 +90,7 @@ func (a *Author) adopt(ctx context.Context, p *publication) error {
 	if site, err := a.State.SiteByName(ctx, p.name); err == nil {
 		p.req.Dir = site.Dir // the site's folder is where it was
 	}
-	p.report(Event{Step: "built", Message: fmt.Sprintf("%d files, root %s", size.Files, root)})
+	p.report(Event{Step: "built", Message: fmt.Sprintf("%s, root %s", files(size.Files), root)})
 	return nil
 }
 
