@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,9 +62,29 @@ func hello(name string) *tls.ClientHelloInfo {
 	}
 }
 
+// lines is a log that is written to and read side by side.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// take is what was written since it was last called.
+func (l *lines) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.text.Reset()
+	return l.text.String()
+}
+
 func TestACertificateThatWasRenewedIsUsedWithoutARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		files, log := pairIn(t.TempDir()), &bytes.Buffer{}
+		files, log := pairIn(t.TempDir()), &lines{}
 		year := time.Now().AddDate(1, 0, 0)
 		cert, key := ownCert(t, "site.example", year)
 		writeFile(t, files.Cert, cert)
@@ -77,10 +98,10 @@ func TestACertificateThatWasRenewedIsUsedWithoutARestart(t *testing.T) {
 		go c.watch(ctx)
 		serial := func() string { return c.choose(hello("site.example")).Leaf.SerialNumber.String() }
 		look := func() string {
-			log.Reset()
+			log.take()
 			time.Sleep(3 * filesEvery)
 			synctest.Wait()
-			return log.String()
+			return log.take()
 		}
 		first := serial()
 		if said := look(); said != "" || serial() != first {

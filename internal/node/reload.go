@@ -18,11 +18,8 @@ const (
 	reloadEventsPath = "/-/preview/events"
 	// The query says of which look at the folder the page is, so that no change between
 	// the page and its first question is missed.
-	reloadTag = "\n<script src=\"" + reloadScriptPath + "?%d\"></script>\n"
-	// What the policy of the gateway's own pages begins with. They are to be loaded anew, too:
-	// one says what is wrong with the rules, until that is mended.
-	gatewayPolicy = "default-src 'none'; style-src 'sha256-"
-	reloadScript  = `new EventSource("` + reloadEventsPath + `" + new URL(document.currentScript.src).search).onmessage = () => location.reload();` + "\n"
+	reloadTag    = "\n<script src=\"" + reloadScriptPath + "?%d\"></script>\n"
+	reloadScript = `new EventSource("` + reloadEventsPath + `" + new URL(document.currentScript.src).search).onmessage = () => location.reload();` + "\n"
 )
 
 // reloader tells open pages of changes.
@@ -113,9 +110,6 @@ func (p *previewWriter) WriteHeader(status int) {
 		h.Set("Cache-Control", "no-store")
 		page := strings.HasPrefix(h.Get("Content-Type"), "text/html") && h.Get("Content-Encoding") == ""
 		if p.html = p.get && page && (status == http.StatusOK || status >= 400); p.html {
-			if csp := h.Get("Content-Security-Policy"); strings.HasPrefix(csp, gatewayPolicy) {
-				h.Set("Content-Security-Policy", csp+"; script-src 'self'; connect-src 'self'")
-			}
 			h.Del("Content-Length")
 			h.Del("Etag")
 			h.Del("Accept-Ranges")
