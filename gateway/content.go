@@ -174,7 +174,10 @@ func (c *content) attempt(a *attempt, r *http.Request, o origin, path string) (*
 		a.refuse(http.StatusGone, err)
 		return a, false
 	}
-	a.mutable = strings.HasPrefix(path, "/ipns/")
+	if a.mutable = strings.HasPrefix(path, "/ipns/"); a.mutable {
+		t := traceOf(r.Context())
+		a.fresh = func() time.Duration { return t.snapshot().fresh.Sub(c.backend.now()) }
+	}
 	a.redirect = func(loc string) string { return safeRedirect(r.URL, loc) }
 	c.fit(a, r, o, path)
 	r2 := r

@@ -162,6 +162,8 @@ type attempt struct {
 	adjust   func(http.Header)   // of a good answer, the last word; may be nil
 	packer   *packer             // nil: the answer goes out as it is
 
+	fresh func() time.Duration // for how long what is mutable may be kept; nil: not at all
+
 	// What the client asked for, as far as it matters here.
 	head    bool
 	ranged  bool
@@ -239,7 +241,7 @@ func (a *attempt) WriteHeader(status int) {
 		// A name's content may be kept for its TTL and no moment longer.
 		cc, _, _ := strings.Cut(a.header.Get("Cache-Control"), ", stale-while-revalidate")
 		if cc == "" {
-			cc = "no-cache"
+			cc = a.lifetime(status)
 		}
 		a.header.Set("Cache-Control", cc)
 	}
@@ -253,6 +255,16 @@ func (a *attempt) WriteHeader(status int) {
 	if a.packer == nil || !a.encode(a.packer, status) {
 		a.commit(status)
 	}
+}
+
+// lifetime is the Cache-Control of an answer under a name of which nothing was
+// said: boxo has none for the page of a document, and none with a 304. Redirects
+// and errors are asked for each time.
+func (a *attempt) lifetime(status int) string {
+	if a.fresh == nil || status != http.StatusOK && status != http.StatusNotModified {
+		return lifetimeFor(0)
+	}
+	return lifetimeFor(a.fresh())
 }
 
 // disown takes from an error page what is true of the page, not of the answer.

@@ -30,6 +30,8 @@ func (f *fixtures) documents(t *testing.T) {
 	}
 	f.add("plain-json", d, f.plain["json"])
 	f.add("plain-cbor", d, f.plain["cbor"])
+	f.json = d.raw(`{"test": "JSON in a file"}`)
+	f.add("json", d, f.json)
 
 	f.walked, f.last = make(map[string]node), make(map[string]node)
 	for format, encode := range map[string]ipld.Encoder{"json": dagjson.Encode, "cbor": dagcbor.Encode} {
@@ -144,13 +146,15 @@ func (f *fixtures) rules(t *testing.T) {
 /* /index.html 200
 `, page("index.html", "my index\n"), page("one.html", "my one\n"), page("two.html", "my two\n"),
 		entry{"404.html", f.redirect["404.html"]}, entry{"410.html", f.redirect["410.html"]}, entry{"451.html", f.redirect["451.html"]})
+	f.redirect["spa.html"] = d.file("the application\n")
+	f.redirect["spa"] = site("/* /index.html 200\n", entry{"index.html", f.redirect["spa.html"]})
 	f.redirect["newlines"] = site("/redirect-one /one.html\r\n/redirect-two /two.html 302\r\n", page("one.html", "my one\n"))
 	f.redirect["good-codes"] = site(goodCodes(), page("found.html", "my found\n"))
 	f.redirect["bad-codes"] = site("/bad /found.html 999\n", page("found.html", "my found\n"))
 	f.redirect["forced"] = site("/not-found* /index.html 200!\n", page("index.html", "my index\n"))
 	f.redirect["too-large"] = site(strings.Repeat("# a line of a file that is far too long\n", 2000)+"/* /index.html 200\n", page("index.html", "my index\n"))
 	var all []entry
-	for _, name := range []string{"bad-codes", "examples", "forced", "good-codes", "newlines", "too-large"} {
+	for _, name := range []string{"bad-codes", "examples", "forced", "good-codes", "newlines", "spa", "too-large"} {
 		all = append(all, entry{name, f.redirect[name]})
 	}
 	f.add("redirects", d, d.folder(all...))

@@ -25,8 +25,9 @@ type fixtures struct {
 	percent  node            // one file with an odd name
 	tricky   node
 	nested   node
-	slashed  node // a/b.txt, and a link that is called "a/b.txt"
-	swapped  node // a folder whose block has its data before its links
+	slashed  node   // a/b.txt, and a link that is called "a/b.txt"
+	swapped  node   // a folder whose block has its data before its links
+	ordered  []node // as orders has them
 	mixed    map[string]node
 	sharded  node
 	shards   []cid.Cid // of sharded, its root first
@@ -36,6 +37,7 @@ type fixtures struct {
 	cborDoc  map[string]node
 	missing  node // a file of three blocks, of which the second is nowhere
 	pieces   []cid.Cid
+	json     node            // a file of JSON, without a name
 	plain    map[string]node // "json" and "cbor"
 	walked   map[string]node // documents that lead to documents: foo/link/bar
 	last     map[string]node // where that ends
@@ -75,6 +77,7 @@ func newFixtures(t *testing.T) *fixtures {
 	f.tars(t)
 	f.subdomains(t)
 	f.modified(t)
+	f.order(t)
 	f.rules(t)
 	f.keys = newKeys(t, f)
 	return f
@@ -106,6 +109,8 @@ func (f *fixtures) cars(t *testing.T, dir string) (paths []string) {
 func (f *fixtures) nsMap() string {
 	links := map[string]string{
 		"website.example.org":   "/ipfs/" + f.listing.cid.String(),
+		"subpath.example.org":   "/ipfs/" + f.cache["root"].cid.String() + "/root2",
+		"spa.example.org":       "/ipfs/" + f.redirect["spa"].cid.String(),
 		"redirects.example.org": "/ipfs/" + f.redirect["examples"].cid.String(),
 		"en.wikipedia-on.org":   "/ipfs/" + f.listing.cid.String(),
 		"blog." + public:        "/ipfs/" + f.listing.cid.String(),

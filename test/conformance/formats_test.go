@@ -19,6 +19,8 @@ func (g *gateway) pathDAG(t *testing.T) {
 		})
 	}
 	t.Run("html", func(t *testing.T) { g.dagHTML(t) })
+	t.Run("mismatch", func(t *testing.T) { g.mismatch(t) })
+	t.Run("file", func(t *testing.T) { g.jsonFile(t) })
 }
 
 // disposition is how a browser is told to take a format.
@@ -65,14 +67,46 @@ func (g *gateway) plainCodec(t *testing.T, format string) {
 	n := g.plain[format]
 	id, body, media := n.cid.String(), string(g.block(t, n)), "application/"+format
 	want := map[string]string{"Content-Type": "~^" + media, "Content-Disposition": "~" + disposition(format) + `; filename="` + id + `.` + format + `"`}
-	part := map[string]string{"Content-Type": "~^" + media, "Content-Range": fmt.Sprintf("bytes 1-4/%d", len(body))}
 	g.runAll(t, []check{
 		{name: "as it is", url: "/ipfs/" + id, status: 200, want: want, body: body},
 		{name: "as it is by format", url: "/ipfs/" + id + "?format=" + format, status: 200, want: want, body: body},
 		{name: "as it is by Accept", url: "/ipfs/" + id, header: []string{"Accept", media}, status: 200, want: want, body: body},
-		{name: "a range", url: "/ipfs/" + id, header: []string{"Range", "bytes=1-4"}, status: 206, want: part, body: body[1:5]},
-		{name: "several ranges", url: "/ipfs/" + id, header: []string{"Range", "bytes=1-4,6-8"}, status: 206, want: map[string]string{"Content-Type": "~^multipart/byteranges"}},
 		{name: "not read as a DAG format", url: "/ipfs/" + id + "?format=dag-" + format, status: 406},
+	})
+	g.parts(t, "as it is", "/ipfs/"+id, media, body)
+	g.parts(t, "by format", "/ipfs/"+id+"?format="+format, media, body)
+	g.parts(t, "by Accept", "/ipfs/"+id, media, body, "Accept", media)
+}
+
+// parts asks for one range of a body, and for several.
+func (g *gateway) parts(t *testing.T, name, url, media, body string, header ...string) {
+	ask := func(r string) []string { return append([]string{"Range", r}, header...) }
+	rng := func(from, to int) string { return fmt.Sprintf("bytes %d-%d/%d", from, to, len(body)) }
+	g.runAll(t, []check{
+		{name: "a range, " + name, url: url, header: ask("bytes=7-9"), status: 206, body: body[7:10], want: map[string]string{"Content-Type": media, "Content-Range": rng(7, 9)}},
+		{name: "several ranges, " + name, url: url, header: ask("bytes=7-9,1-3"), status: 206, want: map[string]string{"Content-Type": "~^multipart/byteranges"},
+			has: []string{"Content-Type: " + media, "Content-Range: " + rng(7, 9), "Content-Range: " + rng(1, 3), body[7:10], body[1:4]}},
+	})
+}
+
+// mismatch asks for documents in the codec of the other, which is the client's to make.
+func (g *gateway) mismatch(t *testing.T) {
+	for have, want := range map[string]string{"json": "cbor", "cbor": "json"} {
+		url := "/ipfs/" + g.walked[have].cid.String()
+		g.runAll(t, []check{
+			{name: have + " by format", url: url + "?format=dag-" + want, status: 406},
+			{name: have + " by Accept", url: url, header: []string{"Accept", "application/vnd.ipld.dag-" + want}, status: 406},
+		})
+	}
+}
+
+// jsonFile reads a file that happens to be JSON, and has no name that says so.
+func (g *gateway) jsonFile(t *testing.T) {
+	url, body, want := "/ipfs/"+g.json.cid.String(), string(g.block(t, g.json)), map[string]string{"Content-Type": "application/json"}
+	g.runAll(t, []check{
+		{name: "as it is", url: url, status: 200, body: body, want: want},
+		{name: "by Accept", url: url, header: []string{"Accept", "application/json"}, status: 200, body: body, want: want},
+		{name: "format counts before Accept", url: url + "?format=json", header: []string{"Accept", "application/vnd.ipld.raw"}, status: 200, body: body, want: want},
 	})
 }
 
@@ -89,33 +123,40 @@ func (g *gateway) nativeDAG(t *testing.T, format string) {
 		{name: "the block by format", url: url + "?format=dag-" + format, status: 200, body: body},
 		{name: "the block by Accept", url: url, header: []string{"Accept", media}, status: 200, body: body, want: map[string]string{
 			"Content-Type": media, "Content-Length": fmt.Sprint(len(body)), "Etag": "~" + id + ".dag-" + format, "Cache-Control": "~" + forever,
-			"X-Ipfs-Path": legacy(url), "X-Ipfs-Roots": id, "X-Content-Type-Options": "nosniff", "Content-Disposition": "~" + disposition(format) + `; filename="` + id + `.` + format + `"`}},
-		{name: "with the plain type by format", url: url + "?format=" + format, status: 200, body: body, want: map[string]string{"Content-Type": "~^application/" + format}},
-		{name: "with the plain type by Accept", url: url, header: []string{"Accept", "application/" + format}, status: 200, body: body, want: map[string]string{"Content-Type": "~^application/" + format}},
+			"X-Ipfs-Path": legacy(url), "Ipfs-Uri": "ipfs://" + id, "X-Ipfs-Roots": id, "X-Content-Type-Options": "nosniff", "Content-Disposition": "~" + disposition(format) + `; filename="` + id + `.` + format + `"`}},
+		{name: "with the plain type by format", url: url + "?format=" + format, status: 200, body: body, want: map[string]string{"Content-Type": "application/" + format}},
+		{name: "with the plain type by Accept", url: url, header: []string{"Accept", "application/" + format}, status: 200, body: body, want: map[string]string{"Content-Type": "application/" + format}},
 		{name: "with a name", url: query(url, "filename", "foobar."+format), header: []string{"Accept", media}, want: filed(disposition(format), "foobar."+format)},
 		{name: "to download", url: query(url, "filename", "foobar."+format, "download", "true"), header: []string{"Accept", media}, want: filed("attachment", "foobar."+format)},
 		{name: "HEAD", url: url, method: http.MethodHead, status: 200, want: map[string]string{"Content-Type": "~^" + media, "Content-Length": fmt.Sprint(len(body))}},
 		{name: "HEAD by format", url: url + "?format=dag-" + format, method: http.MethodHead, status: 200,
 			want: map[string]string{"Content-Type": media, "Etag": "~" + id + ".dag-" + format, "Content-Length": fmt.Sprint(len(body))}},
-		{name: "HEAD, only-if-cached of what is nowhere", url: "/ipfs/" + missingCID, method: http.MethodHead, header: []string{"Accept", media, "Cache-Control", "only-if-cached"}, status: 412},
-		{name: "a range", url: url + "/", header: []string{"Range", "bytes=1-9", "Accept", media}, status: 206, body: body[1:10], want: map[string]string{"Content-Range": fmt.Sprintf("bytes 1-9/%d", len(body))}},
-		{name: "several ranges", url: url + "/", header: []string{"Range", "bytes=1-9,11-12"}, status: 206, want: map[string]string{"Content-Type": "~^multipart/byteranges"}},
+		{name: "HEAD, only-if-cached of what is nowhere", url: "/ipfs/" + missingCID, method: http.MethodHead, header: []string{"Cache-Control", "only-if-cached"}, status: 412},
 		{name: "a path that ends within the document", url: url + "/foo?format=dag-" + format, status: 501, has: []string{"reading IPLD Kinds other than Links (CBOR Tag 42) is not implemented"}},
 		{name: "a path along links", url: url + "/foo/link/bar?format=dag-" + format, status: 200, body: string(g.block(t, g.last[format]))},
 		{name: "a link that isn't there", url: url + "/foo/i-do-not-exist", status: 404},
 		{name: "by name", url: "/ipns/" + g.keys[format].name, status: 200, body: body},
 		{name: "by name and format", url: "/ipns/" + g.keys[format].name + "?format=dag-" + format, status: 200, body: body},
 		{name: "by name and Accept", url: "/ipns/" + g.keys[format].name, header: []string{"Accept", media}, status: 200, body: body,
-			want: map[string]string{"Content-Type": media, "Etag": `"` + id + `.dag-` + format + `"`, "X-Ipfs-Path": legacy("/ipns/" + g.keys[format].name), "X-Ipfs-Roots": id}},
+			want: map[string]string{"Content-Type": media, "Etag": `"` + id + `.dag-` + format + `"`, "X-Ipfs-Path": legacy("/ipns/" + g.keys[format].name), "Ipfs-Uri": "ipns://" + g.keys[format].name, "X-Ipfs-Roots": id}},
 	})
+	g.parts(t, "as it is", url+"/", media, body)
+	g.parts(t, "by Accept", url+"/", media, body, "Accept", media)
+	g.parts(t, "by the plain type", url+"/", "application/"+format, body, "Accept", "application/"+format)
 }
 
 // dagHTML is documents for people.
 func (g *gateway) dagHTML(t *testing.T) {
 	for _, format := range []string{"json", "cbor"} {
-		for _, path := range []string{"/ipfs/" + g.walked[format].cid.String() + "/", "/ipns/" + g.keys[format].name + "/"} {
-			g.run(t, check{url: path, header: []string{"Accept", "text/html"}, status: 200, has: []string{"</html>"},
-				want: map[string]string{"Etag": "~DagIndex-", "Content-Type": "~^text/html", "Content-Disposition": "", "Cache-Control": "~^$|^no-cache$"}})
+		for path, keep := range map[string]string{
+			"/ipfs/" + g.walked[format].cid.String() + "/": "~^$|^public, max-age=604800, stale-while-revalidate=2678400$",
+			"/ipns/" + g.keys[format].name + "/":           "~^public, max-age=[1-9][0-9]{0,2}$",
+		} {
+			html := []string{"Accept", "text/html"}
+			tag := g.ask(t, http.MethodGet, path, html...).Header.Get("Etag")
+			g.run(t, check{url: path, header: html, status: 200, has: []string{"</html>"},
+				want: map[string]string{"Etag": "~DagIndex-", "Content-Type": "~^text/html", "Content-Disposition": "", "Cache-Control": keep}})
+			g.run(t, check{url: path, header: append(html, "If-None-Match", tag), status: 304, want: map[string]string{"Cache-Control": keep}})
 		}
 	}
 }

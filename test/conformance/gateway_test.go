@@ -74,6 +74,7 @@ func TestGateway(t *testing.T) {
 	g := &gateway{byPath: "http://" + at.Host, addr: at.Host, fixtures: f, client: clientTo(t, at.Host, nil), proxy: clientTo(t, at.Host, at)}
 
 	t.Run("path/unixfs", func(t *testing.T) { g.pathUnixFS(t) })
+	t.Run("path/order", func(t *testing.T) { g.pathOrder(t) })
 	t.Run("path/cache", func(t *testing.T) { g.pathCache(t) })
 	t.Run("path/modified", func(t *testing.T) { g.pathModified(t) })
 	t.Run("path/ranges", func(t *testing.T) { g.pathRanges(t) })

@@ -31,11 +31,11 @@ func (g *gateway) pathUnixFS(t *testing.T) {
 				`<a class="ipfs-hash" translate="no" href="/ipfs/` + g.odd.cid.String() + `?filename=file-%25C5%25BA%25C5%2582.txt">`}},
 		{name: "what is not there is 404", url: root + "/i-do-not-exist", status: 404},
 		{name: "a folder with a symlink lists both", url: "/ipfs/" + g.link.cid.String() + "/", status: 200, has: []string{">foo<", ">bar<"}},
+		{name: "the block of a folder with a symlink", url: "/ipfs/" + g.link.cid.String() + "?format=raw", status: 200, body: string(g.block(t, g.link))},
 		{name: "a symlink answers with what it says", url: "/ipfs/" + g.link.cid.String() + "/bar", status: 200, body: "foo"},
 		{name: "an odd file name is found", url: "/ipfs/" + g.percent.cid.String() + "/Portugal%252C+España=Peninsula%20Ibérica.txt", status: 200, body: "percent\n"},
 		{name: "a folder whose block has its data first", url: "/ipfs/" + g.swapped.cid.String() + "/", status: 200, has: []string{">a.txt<", ">b.txt<"}},
 		{name: "a file in a folder whose block has its data first", url: "/ipfs/" + g.swapped.cid.String() + "/b.txt", status: 200, body: "b\n"},
-		{name: "the raw block with its data first", url: "/ipfs/" + g.swapped.cid.String() + "?format=raw", status: 200},
 		{name: "a file in a sharded folder", url: "/ipfs/" + g.sharded.cid.String() + "/685.txt", status: 200, body: text(300 + 685)},
 		{name: "what is not in a sharded folder is 404", url: "/ipfs/" + g.sharded.cid.String() + "/1685.txt", status: 404},
 		{name: "an identity CID", url: "/ipfs/bafkqabtimvwgy3yk", status: 200, body: "hello\n"},
@@ -66,6 +66,7 @@ func (g *gateway) cacheOf(t *testing.T, root, keep string) {
 		return s[1:]
 	}
 	page := root + "/root2/root3/root4/index.html"
+	uri := strings.Replace(root[1:], "/", "://", 1)
 	listed := g.ask(t, http.MethodGet, root+"/root2/root3/").Header.Get("Etag")
 	var checks []check
 	for _, match := range []string{`"` + id("index.html") + `"`, `"fake1", "fake2", "` + id("index.html") + `"`, `W/"` + id("index.html") + `"`, "*"} {
@@ -77,20 +78,23 @@ func (g *gateway) cacheOf(t *testing.T, root, keep string) {
 	}
 	listing := "~^$|^public, max-age=604800, stale-while-revalidate=2678400$"
 	if strings.HasPrefix(root, "/ipns/") {
-		listing = "~^$|^public, max-age=[0-9]+$|^no-cache$"
+		listing = "~^$|^public, max-age=[0-9]+$"
 	}
 	g.runAll(t, append(checks, []check{
 		{name: "a listing", url: root + "/root2/root3/", status: 200, want: map[string]string{
-			"X-Ipfs-Path": legacy(root + "/root2/root3/"), "X-Ipfs-Roots": roots("root", "root2", "root3"), "Etag": "~DirIndex-.*_CID-" + id("root3"), "Cache-Control": listing}},
+			"X-Ipfs-Path": legacy(root + "/root2/root3/"), "Ipfs-Uri": uri + "/root2/root3/", "X-Ipfs-Roots": roots("root", "root2", "root3"), "Etag": "~DirIndex-.*_CID-" + id("root3"), "Cache-Control": listing}},
 		{name: "a folder's page", url: root + "/root2/root3/root4/", status: 200, body: "hello\n", want: map[string]string{
-			"X-Ipfs-Path": legacy(root + "/root2/root3/root4/"), "X-Ipfs-Roots": roots("root", "root2", "root3", "root4"), "Etag": `"` + id("root4") + `"`, "Cache-Control": keep}},
+			"X-Ipfs-Path": legacy(root + "/root2/root3/root4/"), "Ipfs-Uri": uri + "/root2/root3/root4/", "X-Ipfs-Roots": roots("root", "root2", "root3", "root4"), "Etag": `"` + id("root4") + `"`, "Cache-Control": keep}},
 		{name: "a folder's page that is known", url: root + "/root2/root3/root4/", header: []string{"If-None-Match", `"` + id("root4") + `"`}, status: 304},
 		{name: "a file", url: page, status: 200, body: "hello\n", want: map[string]string{
-			"X-Ipfs-Path": legacy(page), "X-Ipfs-Roots": roots("root", "root2", "root3", "root4", "index.html"), "Etag": `"` + id("index.html") + `"`, "Cache-Control": keep,
+			"X-Ipfs-Path": legacy(page), "Ipfs-Uri": uri + "/root2/root3/root4/index.html", "X-Ipfs-Roots": roots("root", "root2", "root3", "root4", "index.html"), "Etag": `"` + id("index.html") + `"`, "Cache-Control": keep,
 			"Content-Length": "6", "Accept-Ranges": "bytes"}},
 		{name: "HEAD of a file", url: page, method: http.MethodHead, status: 200, want: map[string]string{"Content-Length": "6", "Etag": `"` + id("index.html") + `"`, "Cache-Control": keep}},
 		{name: "a folder as DAG-JSON", url: root + "/root2/root3/root4/?format=dag-json", status: 406},
 		{name: "a folder as JSON", url: root + "/root2/root3/root4/?format=json", status: 200, want: map[string]string{"Cache-Control": keep}},
+		{name: "a folder as a block", url: root + "/root2/root3/root4/?format=raw", status: 200, body: string(g.block(t, g.fixtures.cache["root4"])), want: map[string]string{"Cache-Control": keep}},
+		{name: "only-if-cached of a block that is here", url: root + "/root2/root3/root4/?format=raw", header: []string{"Cache-Control", "only-if-cached"}, status: 200},
+		{name: "HEAD, only-if-cached of a block that is here", url: root + "/root2/root3/root4/?format=raw", method: http.MethodHead, header: []string{"Cache-Control", "only-if-cached"}, status: 200},
 		{name: "only-if-cached of what is here", url: root + "/root2/root3/root4/?format=json", header: []string{"Cache-Control", "only-if-cached"}, status: 200},
 		{name: "HEAD, only-if-cached of what is here", url: root + "/root2/root3/root4/?format=json", method: http.MethodHead, header: []string{"Cache-Control", "only-if-cached"}, status: 200},
 	}...))

@@ -29,8 +29,13 @@ func (g *gateway) trustlessRaw(t *testing.T) {
 		{name: "HEAD", url: "/ipfs/" + file, method: http.MethodHead, header: accept, status: 200, want: headers},
 		{name: "with a name", url: "/ipfs/" + file + "?filename=foobar.bin", header: accept, status: 200, want: map[string]string{"Content-Disposition": `~^attachment;\s*filename="foobar\.bin"`}},
 		{name: "on a path", url: "/ipfs/" + g.mixed["root"].cid.String() + "/subdir?format=raw", status: 200, body: block},
-		{name: "headers on a path", url: "/ipfs/" + dir + "/ascii.txt?format=raw", status: 200, body: ascii, want: map[string]string{
+		{name: "on a path by Accept", url: "/ipfs/" + g.mixed["root"].cid.String() + "/subdir", header: accept, status: 200, body: block},
+		{name: "a range on a path", url: "/ipfs/" + g.mixed["root"].cid.String() + "/subdir", header: append(accept, "Range", "bytes=6-16"), status: 206, body: block[6:17],
+			want: map[string]string{"Content-Type": "application/vnd.ipld.raw", "Content-Range": fmt.Sprintf("bytes 6-16/%d", len(block))}},
+		{name: "headers on a path", url: "/ipfs/" + dir + "/ascii.txt", header: accept, status: 200, body: ascii, want: map[string]string{
+			"Content-Type": "application/vnd.ipld.raw", "Content-Length": fmt.Sprint(len(ascii)), "Content-Disposition": "~^attachment;", "X-Content-Type-Options": "nosniff",
 			"X-Ipfs-Path": legacy("/ipfs/" + dir + "/ascii.txt"), "X-Ipfs-Roots": dir + "," + file, "Cache-Control": forever, "Etag": `~.`}},
+		{name: "with a name on a path", url: "/ipfs/" + dir + "/ascii.txt?filename=foobar.bin", header: accept, status: 200, want: map[string]string{"Content-Disposition": `~^attachment;\s*filename="foobar\.bin"`}},
 		{name: "a range", url: "/ipfs/" + dir, header: append(accept, "Range", "bytes=6-16"), status: 206, body: block[6:17],
 			want: map[string]string{"Content-Type": "application/vnd.ipld.raw", "Content-Range": fmt.Sprintf("bytes 6-16/%d", len(block))}},
 		{name: "format counts before Accept", url: "/ipfs/" + dir + "?format=raw", header: []string{"Accept", "application/vnd.ipld.car"}, status: 200, body: block},
