@@ -22,9 +22,9 @@ import (
 	"github.com/letsencrypt/pebble/v2/db"
 	"github.com/letsencrypt/pebble/v2/va"
 	"github.com/letsencrypt/pebble/v2/wfe"
-	"github.com/miekg/dns"
 
 	"github.com/holdfast-sites/holdfast/gateway"
+	"github.com/holdfast-sites/holdfast/internal/testnet/dnstest"
 )
 
 const hookFile = "HOLDFAST_TEST_HOOK_FILE"
@@ -43,29 +43,6 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
-}
-
-// nameserver says that every name is this machine, and that every TXT record is what the hook wrote.
-func nameserver(t *testing.T, hook string) (addr string) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := &dns.Server{Listener: ln, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		m := new(dns.Msg).SetReply(q)
-		head := dns.RR_Header{Name: q.Question[0].Name, Rrtype: q.Question[0].Qtype, Class: dns.ClassINET}
-		switch q.Question[0].Qtype {
-		case dns.TypeA:
-			m.Answer = []dns.RR{&dns.A{Hdr: head, A: net.IPv4(127, 0, 0, 1)}}
-		case dns.TypeTXT:
-			text, _ := os.ReadFile(hook)
-			m.Answer = []dns.RR{&dns.TXT{Hdr: head, Txt: []string{string(text)}}}
-		}
-		_ = w.WriteMsg(m)
-	})}
-	go func() { _ = srv.ActivateAndServe() }()
-	t.Cleanup(func() { _ = srv.Shutdown() })
-	return ln.Addr().String()
 }
 
 // authority is an ACME authority that validates at the ports given. It gives the directory's URL, the file of
@@ -101,7 +78,7 @@ func TestCertificatesAreForTheConfigsNamesAndForDomainsThatAreKept(t *testing.T)
 	hook := filepath.Join(t.TempDir(), "txt")
 	t.Setenv(hookFile, hook)
 	plain, secure := listenLoopback(t), listenLoopback(t)
-	directory, rootFile, issued := authority(t, nameserver(t, hook), plain, secure)
+	directory, rootFile, issued := authority(t, dnstest.Everywhere(t, hook), plain, secure)
 	cfg := GatewayTLS{
 		Listen: "127.0.0.1:0", Names: []string{"site.example", "*.wild.example"}, OnDemand: true, PerHour: 1,
 		CA: directory, CARoots: rootFile, DNSHook: []string{os.Args[0]}, Email: "op@site.example",

@@ -20,9 +20,9 @@ import (
 	"github.com/letsencrypt/pebble/v2/db"
 	"github.com/letsencrypt/pebble/v2/va"
 	"github.com/letsencrypt/pebble/v2/wfe"
-	"github.com/miekg/dns"
 
 	"github.com/holdfast-sites/holdfast/internal/control"
+	"github.com/holdfast-sites/holdfast/internal/testnet/dnstest"
 )
 
 // authority is an ACME authority (Let's Encrypt's own for tests). Whoever asks it waits
@@ -56,7 +56,7 @@ func newAuthority(t *testing.T, w *world, txtFile string) *authority {
 		}
 	}))
 	t.Cleanup(srv.Close)
-	resolver := nameserver(t, txtFile)
+	resolver := dnstest.Everywhere(t, txtFile)
 	a.open = func(plain, secure string) {
 		port := func(at string) int {
 			_, p, _ := net.SplitHostPort(at)
@@ -71,29 +71,6 @@ func newAuthority(t *testing.T, w *world, txtFile string) *authority {
 	w.writeFiles("", map[string][]byte{"authority.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})})
 	a.issued.AddCert(issuer.GetRootCert(0).Cert)
 	return a
-}
-
-// nameserver says that every name is this machine, and that every TXT record is what the file holds.
-func nameserver(t *testing.T, txtFile string) (addr string) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := &dns.Server{Listener: ln, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		m := new(dns.Msg).SetReply(q)
-		head := dns.RR_Header{Name: q.Question[0].Name, Rrtype: q.Question[0].Qtype, Class: dns.ClassINET}
-		switch q.Question[0].Qtype {
-		case dns.TypeA:
-			m.Answer = []dns.RR{&dns.A{Hdr: head, A: net.IPv4(127, 0, 0, 1)}}
-		case dns.TypeTXT:
-			text, _ := os.ReadFile(txtFile)
-			m.Answer = []dns.RR{&dns.TXT{Hdr: head, Txt: []string{string(text)}}}
-		}
-		_ = w.WriteMsg(m)
-	})}
-	go func() { _ = srv.ActivateAndServe() }() // ends with Shutdown
-	t.Cleanup(func() { _ = srv.Shutdown() })
-	return ln.Addr().String()
 }
 
 // TestCertificatesComeForWhatIsKeptAndForNothingElse goes to a real authority with the real program.
