@@ -259,23 +259,6 @@ func TestClientThatDoesNotReadIsCut(t *testing.T) {
 	}
 }
 
-func TestSlowHeadersAreCut(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for the header timeout")
-	}
-	t.Parallel()
-	w := newWorld(t, nil)
-	conn, err := net.Dial("tcp", w.addr)
-	must(t, err)
-	defer conn.Close()
-	_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: blog.localhost\r\nX-Slow: ")
-	must(t, err)
-	must(t, conn.SetReadDeadline(time.Now().Add(headerTimeout+5*time.Second)))
-	if _, err := io.ReadAll(conn); err != nil {
-		t.Errorf("not cut: %v", err)
-	}
-}
-
 func TestUnreachableDNSIsNotAMissingSite(t *testing.T) {
 	w := newWorld(t, func(c *Config) {
 		c.DNSLinks = &naming.DNSLink{Lookup: func(context.Context, string) ([]string, time.Duration, error) { return nil, 0, io.ErrUnexpectedEOF }}
