@@ -149,11 +149,17 @@ func (c *certs) tlsConfig() *tls.Config {
 	return t
 }
 
-var errNotOurs = errors.New("no site that is kept here")
+var (
+	errNotOurs  = errors.New("no site that is kept here")
+	errOnTheWay = errors.New("a certificate of gateway.tls.names will do for it, and is not there yet")
+)
 
 // decide tells whether a certificate may be asked for: for a domain of a site
-// that is kept here, and so many an hour.
+// that is kept here and that none of the configured names covers, and so many an hour.
 func (c *certs) decide(ctx context.Context, name string) error {
+	if slices.ContainsFunc(c.cfg.Names, func(n string) bool { return certmagic.MatchWildcard(name, n) }) {
+		return errOnTheWay
+	}
 	now := time.Now()
 	c.mu.Lock()
 	until := c.known[name]
