@@ -28,9 +28,7 @@ func (c *content) serveClean(w *pacedWriter, r *http.Request, o origin, opts Opt
 	}
 	if strings.HasSuffix(path, "/") {
 		// Links on the page are relative to the folder that it is in.
-		// Escaped anew, since a slash at the end may have been, and would be again.
-		to := url.URL{Path: strings.TrimSuffix(page, ".html")}
-		moved(w, http.StatusMovedPermanently, localPath(to.EscapedPath())+querySuffix(r.URL.RawQuery), o.mutable())
+		moved(w, http.StatusMovedPermanently, addressOf(r, strings.TrimSuffix(page, ".html")), o.mutable())
 		return true, true, 0, ""
 	}
 	w.keep.stand(standsForPage)
@@ -120,8 +118,14 @@ func (c *content) withoutSlash(r *http.Request) (string, bool) {
 	if name == "" || name == r.URL.Path || !c.isFile(r, name) {
 		return "", false
 	}
-	to := url.URL{Path: name}
-	return localPath(to.EscapedPath()) + querySuffix(r.URL.RawQuery), true
+	return addressOf(r, name), true
+}
+
+// addressOf is another path of the site, with the request's query. It is escaped anew, since
+// a slash at the end of the request's path may have been, and would be again.
+func addressOf(r *http.Request, path string) string {
+	to := url.URL{Path: path}
+	return localPath(to.EscapedPath()) + querySuffix(r.URL.RawQuery)
 }
 
 // moved redirects. Browsers keep a permanent redirect for ever unless they are

@@ -17,11 +17,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/letsencrypt/pebble/v2/ca"
 	"github.com/letsencrypt/pebble/v2/db"
 	"github.com/letsencrypt/pebble/v2/va"
 	"github.com/letsencrypt/pebble/v2/wfe"
+	"golang.org/x/time/rate"
 
 	"github.com/holdfast-sites/holdfast/gateway"
 	"github.com/holdfast-sites/holdfast/internal/testnet/dnstest"
@@ -209,5 +211,29 @@ func TestMistakesInTheTLSTableNameTheKey(t *testing.T) {
 	}
 	if _, err := (GatewayTLS{CARoots: filepath.Join(t.TempDir(), "none")}).roots(); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
+	}
+}
+
+func TestNoCertificateIsOrderedForWhatAConfiguredOneCovers(t *testing.T) {
+	asked := ""
+	c := &certs{
+		cfg: GatewayTLS{Names: []string{"site.example", "*.wild.example"}}, pace: rate.NewLimiter(1, 10), known: map[string]time.Time{},
+		keeps: func(_ context.Context, domain string) error {
+			asked += domain + " "
+			return nil
+		},
+	}
+	for _, name := range []string{"site.example", "a.wild.example"} {
+		if err := c.decide(t.Context(), name); !errors.Is(err, errOnTheWay) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, name := range []string{"wild.example", "a.b.wild.example", "kept.example"} {
+		if err := c.decide(t.Context(), name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if asked != "wild.example a.b.wild.example kept.example " {
+		t.Errorf("looked for the sites of %q", asked)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,11 +26,10 @@ import (
 
 // What Examine goes by.
 const (
-	nameSoon     = 30 * 24 * time.Hour // before a name or a promise ends
-	clockSkew    = 2 * time.Minute     // by which this machine's clock may be off
-	askTime      = 5 * time.Second     // for one host to answer
-	askedAtOnce  = 16
-	maxAskedHead = 64 << 10 // bytes of a host's answer
+	nameSoon    = 30 * 24 * time.Hour // before a name or a promise ends
+	clockSkew   = 2 * time.Minute     // by which this machine's clock may be off
+	askTime     = 5 * time.Second     // for one host to answer
+	askedAtOnce = 16
 )
 
 // ExamineRequest says how far Examine goes.
@@ -285,8 +285,11 @@ func (n *Node) meetHost(ctx context.Context, h author.HostInfo) met {
 		return met{err: err}
 	}
 	resp, err := n.web.Do(req)
+	if at := new(url.Error); errors.As(err, &at) {
+		err = at.Err // without the URL, which says nothing new
+	}
 	if err != nil {
-		return met{err: errors.Unwrap(err)} // without the URL, which says nothing new
+		return met{err: err}
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
