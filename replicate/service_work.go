@@ -41,15 +41,12 @@ type job struct {
 // Serve works on what is due until ctx ends, and returns nil then. It waits for
 // the work in hand to stop, which is taken up by the next Serve.
 func (s *Service) Serve(ctx context.Context) error {
-	// What was in hand when this process last died need not wait for the lease to run out.
-	if err := s.cfg.Pins.GiveBack(ctx, "", s.cfg.Identity); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
-	}
 	defer s.closeSessions()
-	if err := s.bookOld(ctx); err != nil {
+	err := s.Reclaim(ctx)
+	if err == nil {
+		err = s.bookOld(ctx)
+	}
+	if err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -65,6 +62,12 @@ func (s *Service) Serve(ctx context.Context) error {
 		g.Go(func() error { s.loop(ctx, w, workers); return nil })
 	}
 	return g.Wait()
+}
+
+// Reclaim frees the rows that a Serve had in hand when it was cut off: they need not wait for its lease to run out.
+// No other service of this identity may be at work.
+func (s *Service) Reclaim(ctx context.Context) error {
+	return s.cfg.Pins.GiveBack(ctx, "", s.cfg.Identity)
 }
 
 // loop hands due rows of one kind to so many workers.

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -78,8 +79,9 @@ type Node struct {
 	confirmed confirmations
 	rewatch   pacer
 	holders   rosterCache
-	earlier   *earlier // nil without a gateway
-	accessLog *logFile // nil: none is written
+	tending   sync.Mutex // held by whoever brings the copies of followed names in line
+	earlier   *earlier   // nil without a gateway
+	accessLog *logFile   // nil: none is written
 
 	fresh chan replicate.PinRow // pinned a moment ago, to be provided
 	named []peer.AddrInfo       // the peers of the config

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -32,6 +33,8 @@ func (n *Node) tendCopies(ctx context.Context) error {
 	if !n.tendsCopies() {
 		return nil
 	}
+	n.tending.Lock()
+	defer n.tending.Unlock()
 	wanted, err := n.state.Follows(ctx)
 	if err != nil {
 		return err
@@ -42,36 +45,37 @@ func (n *Node) tendCopies(ctx context.Context) error {
 	}
 	var errs []error
 	for _, f := range wanted {
-		row, kept := pins[f.Name]
-		delete(pins, f.Name)
-		pin := replicate.FollowPin(f.Name, f.Keep, f.Quota)
-		switch {
-		case f.Keep == 0 && kept:
-			err = n.dropCopy(ctx, n.service, row)
-		case f.Keep == 0:
-			continue
-		case !kept || row.Status == replicate.Failed:
-			err = n.beginCopy(ctx, row, pin)
-		case !maps.Equal(row.Pin.Meta, pin.Meta):
-			err = n.changeCopy(ctx, row, pin)
-		default:
-			continue
+		if f.Keep > 0 {
+			errs = append(errs, n.tendCopy(ctx, pins, replicate.FollowPin(f.Name, f.Keep, f.Quota), f.Name))
 		}
-		errs = append(errs, err)
 	}
-	for _, row := range pins {
-		errs = append(errs, n.dropCopy(ctx, n.service, row))
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, n.dropPins(ctx, n.service, pins))...)
 }
 
-// copyPins is the pins of this node's own accord, by the name that they follow.
-func (n *Node) copyPins(ctx context.Context) (map[naming.Name]replicate.PinRow, error) {
+// tendCopy brings one name's pin in line with what is wanted, and leaves in pins what goes.
+func (n *Node) tendCopy(ctx context.Context, pins map[naming.Name][]replicate.PinRow, pin replicate.Pin, name naming.Name) error {
+	var row replicate.PinRow
+	if all := pins[name]; len(all) > 0 {
+		row = all[len(all)-1]
+		pins[name] = slices.DeleteFunc(all[:len(all)-1], func(r replicate.PinRow) bool { return r.ID == row.Replaces })
+	}
+	switch {
+	case row.ID == "" || row.Status == replicate.Failed:
+		return n.beginCopy(ctx, row, pin)
+	case !maps.Equal(row.Pin.Meta, pin.Meta):
+		return n.changeCopy(ctx, row, pin)
+	}
+	return nil
+}
+
+// copyPins is the pins of this node's own accord, by the name that they follow, the newest last. More than one has a name
+// only while a pin takes the place of one that failed.
+func (n *Node) copyPins(ctx context.Context) (map[naming.Name][]replicate.PinRow, error) {
 	rows, err := n.state.TenantPins(ctx, replicate.LocalTenant.ID)
-	out := make(map[naming.Name]replicate.PinRow, len(rows))
+	out := make(map[naming.Name][]replicate.PinRow, len(rows))
 	for _, row := range rows {
 		if terms, err := row.Pin.Terms(); err == nil {
-			out[terms.Follow] = row
+			out[terms.Follow] = append(out[terms.Follow], row)
 		}
 	}
 	return out, err
@@ -125,13 +129,20 @@ func (n *Node) leaseCopy(ctx context.Context, id, by string) (row replicate.PinR
 
 // dropCopies ends the copies of names that are followed no longer, also on a home whose node doesn't run.
 func (n *Node) dropCopies(ctx context.Context) error {
+	n.tending.Lock()
+	defer n.tending.Unlock()
 	service := n.service
 	if service == nil {
 		if n.store == nil {
 			return nil // the next node that serves does it
 		}
 		var err error
-		if service, err = replicate.NewService(replicate.ServiceConfig{Pins: n.state, Blocks: n.store, Fetcher: noFetcher{}, Identity: "follow", Log: n.log}); err != nil {
+		if service, err = replicate.NewService(replicate.ServiceConfig{Pins: n.state, Blocks: n.store, Fetcher: noFetcher{}, Log: n.log}); err != nil {
+			return err
+		}
+	}
+	if !n.serves { // then no other process does: the store is ours
+		if err := service.Reclaim(ctx); err != nil {
 			return err
 		}
 	}
@@ -148,20 +159,20 @@ func (n *Node) dropCopies(ctx context.Context) error {
 			delete(pins, f.Name)
 		}
 	}
-	var errs []error
-	for _, row := range pins {
-		errs = append(errs, n.dropCopy(ctx, service, row))
-	}
-	return errors.Join(errs...)
+	return n.dropPins(ctx, service, pins)
 }
 
-// dropCopy releases what a copy kept, which a node that serves then collects.
-func (n *Node) dropCopy(ctx context.Context, service *replicate.Service, row replicate.PinRow) error {
-	err := service.Delete(ctx, replicate.LocalTenant, row.ID)
-	if errors.Is(err, replicate.ErrNotFound) {
-		return nil
+// dropPins releases what copies kept, which a node that serves then collects.
+func (n *Node) dropPins(ctx context.Context, service *replicate.Service, pins map[naming.Name][]replicate.PinRow) error {
+	var errs []error
+	for _, rows := range pins {
+		for _, row := range rows {
+			if err := service.Delete(ctx, replicate.LocalTenant, row.ID); !errors.Is(err, replicate.ErrNotFound) {
+				errs = append(errs, err)
+			}
+		}
 	}
-	return err
+	return errors.Join(errs...)
 }
 
 // noFetcher is of a service that only lets go.
@@ -211,10 +222,10 @@ func (n *Node) followState(ctx context.Context, f state.Follow) (Follow, error) 
 	if err != nil {
 		return out, err
 	}
-	row, ok := pins[f.Name]
-	if !ok {
+	if len(pins[f.Name]) == 0 {
 		return out, nil
 	}
+	row := pins[f.Name][len(pins[f.Name])-1]
 	out.LastError = row.LastError
 	switch due := row.Due.UTC(); {
 	case root.Defined() && row.Refused.Equals(root): // nobody tries again what doesn't fit

@@ -3,6 +3,7 @@ package node_test
 import (
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -72,4 +73,27 @@ func TestTheAuthorSeesAVolunteerAndWhetherTheSiteIsThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	volunteerIs(t, anna, p, author.Lacking) // the DHT remembers for longer than it is true
+}
+
+func TestOneCopyIsKeptHoweverManyAskForItAtOnce(t *testing.T) {
+	t.Parallel()
+	net := testnet.New(t)
+	alice := net.Host("alice")
+	anna := net.Author("anna", alice)
+	vera := net.Gateway("vera", alice)
+	p := publishPage(t, net, anna, "<h1>liked by many</h1>")
+	var asking sync.WaitGroup
+	for keep := range 8 {
+		asking.Go(func() {
+			keep := keep + 1
+			if err := vera.Call("follow", node.FollowRequest{Address: p.Name, Keep: &keep}, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	asking.Wait()
+	var used node.HostUsage
+	if err := vera.Call("usage", struct{}{}, &used); err != nil || len(used.Tenants) != 1 || used.Tenants[0].Pins != 1 {
+		t.Errorf("%+v, %v", used.Tenants, err)
+	}
 }
