@@ -32,12 +32,13 @@ func largeSite(t *testing.T) (w *world, l *lossy, root cid.Cid) {
 func TestAReaderWhoLeavesEndsTheFetching(t *testing.T) {
 	w, l, _ := largeSite(t)
 	var begun, leaves atomic.Int64
-	ended := make(chan bool, 100)
+	asked, ended := make(chan bool, 100), make(chan bool, 100)
 	l.happens = func(ctx context.Context, c cid.Cid) error {
 		if c.Type() != cid.Raw || leaves.Add(1) <= 3 { // the first, and what is read ahead of it
 			return nil
 		}
 		begun.Add(1)
+		asked <- true
 		<-ctx.Done() // nobody sends it, until nobody wants it
 		ended <- true
 		return ctx.Err()
@@ -48,6 +49,8 @@ func TestAReaderWhoLeavesEndsTheFetching(t *testing.T) {
 	must(t, err)
 	_, err = io.ReadFull(conn, make([]byte, 100<<10)) // the first block is on its way
 	must(t, err)
+	go func() { _, _ = io.Copy(io.Discard, conn) }() // or the server waits with the next
+	<-asked
 	must(t, conn.Close())
 	<-ended
 	for range begun.Load() - 1 {

@@ -26,12 +26,10 @@ func (s *fakeSource) String() string { return s.name }
 
 func (s *fakeSource) Fetch(ctx context.Context, n naming.Name) ([]byte, error) {
 	s.asked.Add(1)
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-time.After(s.delay):
-		return s.raw, s.err
+	if err := lasts(ctx, s.delay); err != nil {
+		return nil, err
 	}
+	return s.raw, s.err
 }
 
 func has(name string, r naming.Record) *fakeSource { return &fakeSource{name: name, raw: r.Bytes()} }
