@@ -2,9 +2,12 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
+	"time"
 )
 
 // net/http writes an answer's header with the beginning of the body, four
@@ -26,14 +29,15 @@ func (l jointListener) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// jointConn is a TCP connection on which a write may wait for the next one. A nil one does
-// nothing of the sort. It is for the goroutine that answers: nobody else writes.
+// jointConn is a TCP connection on which a write may wait for the next one, and on which a long one is whole: its
+// deadline is for each maxHanded of it. A nil one does nothing of the sort. It is for the goroutine that answers: nobody else writes.
 type jointConn struct {
 	*net.TCPConn
 	waits bool   // the next write is to wait
 	held  []byte // what waits, from heldBuffers; nil: nothing
 	both  [2][]byte
 	out   net.Buffers
+	taken int // bytes that the reader took since the deadline was set
 }
 
 var heldBuffers = sync.Pool{New: func() any { return new([netHTTPBuffer]byte) }}
@@ -66,15 +70,47 @@ func (c *jointConn) Write(p []byte) (int, error) {
 	}
 	c.waits = false
 	if c.held == nil {
-		return c.TCPConn.Write(p)
+		return c.insist(p)
 	}
 	held := c.held
 	c.held, c.both = nil, [2][]byte{held, p}
 	c.out = c.both[:]
-	n, err := c.out.WriteTo(c.TCPConn)
+	first, err := c.out.WriteTo(c.TCPConn)
 	c.both, c.out = [2][]byte{}, nil
 	heldBuffers.Put((*[netHTTPBuffer]byte)(held[:netHTTPBuffer]))
-	return int(max(n-int64(len(held)), 0)), err
+	n := int(first) - len(held)
+	c.taken += int(first)
+	if n < 0 || err == nil || !c.another(err) {
+		return max(n, 0), err
+	}
+	more, err := c.insist(p[n:])
+	return n + more, err
+}
+
+// insist writes all of p, if the reader goes on taking it.
+func (c *jointConn) insist(p []byte) (sent int, err error) {
+	for {
+		n, err := c.TCPConn.Write(p[sent:])
+		sent += n
+		c.taken += n
+		if err == nil || !c.another(err) {
+			return sent, err
+		}
+	}
+}
+
+// another gives a reader whose time is over as long again, if it took enough meanwhile.
+func (c *jointConn) another(err error) bool {
+	if c.taken < maxHanded || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	return c.SetWriteDeadline(time.Now().Add(writeStall)) == nil
+}
+
+// SetWriteDeadline implements net.Conn. It is for the next maxHanded bytes.
+func (c *jointConn) SetWriteDeadline(t time.Time) error {
+	c.taken = 0
+	return c.TCPConn.SetWriteDeadline(t)
 }
 
 // ReadFrom implements io.ReaderFrom.

@@ -1,9 +1,12 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -77,5 +80,39 @@ func TestJoinedWritesAreOneAndNothingStaysBehind(t *testing.T) {
 	read("last")
 	if c.held != nil {
 		t.Error("something stayed behind")
+	}
+}
+
+func TestALongWriteGoesOnWhileItsReaderReads(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer ln.Close()
+	client, err := net.Dial("tcp", ln.Addr().String())
+	must(t, err)
+	defer client.Close()
+	accepted, err := jointListener{ln}.Accept()
+	must(t, err)
+	defer accepted.Close()
+	c := accepted.(*jointConn)
+	film := make([]byte, 1<<20)
+	arrived := make(chan int64, 1)
+	go func() {
+		n, _ := io.Copy(io.Discard, client)
+		arrived <- n
+	}()
+	over := func(taken int) (int, error) {
+		must(t, c.SetWriteDeadline(time.Unix(1, 0)))
+		c.taken = taken
+		return c.Write(film)
+	}
+	if n, err := over(maxHanded); n != len(film) || err != nil {
+		t.Errorf("of a reader who reads: %d, %v", n, err)
+	}
+	if n, err := over(maxHanded - 1); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("of a reader who does not: %d, %v", n, err)
+	}
+	must(t, c.Close())
+	if n := <-arrived; n != int64(len(film)) {
+		t.Errorf("%d bytes arrived", n)
 	}
 }

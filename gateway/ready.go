@@ -253,11 +253,10 @@ func (a *answer) send(w http.ResponseWriter, r *http.Request, b *binding, now ti
 		return status, 0
 	}
 	joint := jointOf(r.Context())
+	joint.join(int(part.length()))
 	for body := a.body[part.from:part.to]; len(body) > 0; {
-		joint.join(len(body))
-		n, err := w.Write(body[:min(len(body), maxHanded)])
-		joint.part()
-		joint = nil // the header is out
+		n, err := w.Write(atOnce(body, joint))
+		joint.part() // the header is out
 		sent += int64(n)
 		if err != nil {
 			break // the client has left

@@ -86,16 +86,24 @@ func (p *pacedWriter) Write(b []byte) (int, error) {
 	defer p.timer.Reset(p.timeout)
 	sent := 0
 	for {
-		n, err := p.hand(b[sent:min(len(b), sent+maxHanded)])
+		n, err := p.hand(atOnce(b[sent:], p.joint))
 		if sent += n; err != nil || sent == len(b) {
 			return sent, err
 		}
 	}
 }
 
-// maxHanded is how much is handed to the connection at once, in bytes: what a
-// reader may take writeStall for.
+// maxHanded is what a reader may take writeStall for, in bytes.
 const maxHanded = 64 << 10
+
+// atOnce is how much of b is handed to the connection at once: all of it where the connection itself sees to it that
+// the reader goes on reading, since each piece is a call of the system and wakes the reader.
+func atOnce(b []byte, c *jointConn) []byte {
+	if c != nil {
+		return b
+	}
+	return b[:min(len(b), maxHanded)]
+}
 
 func (p *pacedWriter) hand(b []byte) (int, error) {
 	p.extend(p.stall)
