@@ -64,7 +64,7 @@ func (a *Author) checkCache(ctx context.Context, s state.Site, mode merkle.Symli
 	if _, err := os.Stat(cache); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	done, err := a.turns.take(ctx, s.Name.String()) // a publish writes the same file
+	done, err := a.turns.take(ctx, s.Alias) // a publish writes the same file
 	if err != nil {
 		return nil, err
 	}

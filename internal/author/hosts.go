@@ -58,7 +58,8 @@ type HostRequest struct {
 
 const (
 	hostDeadline = 20 * time.Second
-	invitePrefix = "hfi1" // docs/formats.md
+	hostsTurn    = "the list of hosts" // as a key of turns no alias
+	invitePrefix = "hfi1"              // docs/formats.md
 )
 
 // AddHost asks the host who it is, tries the token, and remembers both.
@@ -92,23 +93,8 @@ func (a *Author) AddHost(ctx context.Context, req HostRequest) (HostInfo, error)
 	want.Addrs = desc.Addrs
 	said(&want, desc, a.Now())
 	a.askTenant(ctx, &want)
-	want.Labels, want.AddedAt = req.Labels, a.Now()
-	if before, err := a.State.Host(ctx, want.ID); err == nil { // it gets a new token, or another address
-		want.AddedAt = before.AddedAt
-		if len(want.Labels) == 0 {
-			want.Labels = before.Labels
-		}
-		want.Name = cmp.Or(req.Name, before.Name)
-	}
-	want.Name = cmp.Or(want.Name, desc.Name, want.ID.String())
-	taken, err := a.nameHost(ctx, &want, req.Name != "")
+	taken, err := a.rememberHost(ctx, req, &want, desc.Name)
 	if err != nil {
-		return HostInfo{}, err
-	}
-	if err := checkLabels(want.Labels); err != nil {
-		return HostInfo{}, err
-	}
-	if err := a.State.PutHost(ctx, want); err != nil {
 		return HostInfo{}, err
 	}
 	info := hostInfo(want)
@@ -117,6 +103,33 @@ func (a *Author) AddHost(ctx context.Context, req HostRequest) (HostInfo, error)
 		info.Warnings = append(info.Warnings, taken)
 	}
 	return info, nil
+}
+
+// rememberHost writes a host down that has answered, in place of what was known of it, one host at a time: no two get one
+// name. The warning is nameHost's.
+func (a *Author) rememberHost(ctx context.Context, req HostRequest, want *state.Host, itself string) (warning string, err error) {
+	done, err := a.turns.take(ctx, hostsTurn)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	want.Labels, want.AddedAt = req.Labels, a.Now()
+	if before, err := a.State.Host(ctx, want.ID); err == nil { // it gets a new token, or another address
+		want.AddedAt = before.AddedAt
+		if len(want.Labels) == 0 {
+			want.Labels = before.Labels
+		}
+		want.Name = cmp.Or(req.Name, before.Name)
+	}
+	want.Name = cmp.Or(want.Name, itself, want.ID.String())
+	warning, err = a.nameHost(ctx, want, req.Name != "")
+	if err != nil {
+		return "", err
+	}
+	if err := checkLabels(want.Labels); err != nil {
+		return "", err
+	}
+	return warning, a.State.PutHost(ctx, *want)
 }
 
 // nameHost sees to it that no two hosts go by one name, under which neither could be named: one that was asked for is

@@ -21,6 +21,11 @@ type LabelRequest struct {
 
 // LabelHost changes the labels of a host; those that are not named stay. They count from the next plan or publish on.
 func (a *Author) LabelHost(ctx context.Context, req LabelRequest) (HostInfo, error) {
+	done, err := a.turns.take(ctx, hostsTurn) // each goes on from what the last has left
+	if err != nil {
+		return HostInfo{}, err
+	}
+	defer done()
 	h, err := a.hostNamed(ctx, req.Host)
 	if errors.Is(err, state.ErrNotFound) {
 		return a.labelService(ctx, req)

@@ -140,15 +140,19 @@ func (a *Author) Plan(ctx context.Context, req PlanRequest, report func(Event)) 
 	return out, err
 }
 
-// want remembers what is asked for of a site.
+// want remembers what is asked for of a site. Who only looks doesn't wait for the site's turn.
 func (a *Author) want(ctx context.Context, req PlanRequest) error {
-	asked := over(req.Wants, Wants{})
-	if req.Alias == "" {
-		if req.Forget || !sameWants(asked, Wants{}) || len(req.Wants.Regions) > 0 || req.Wants.BytesPerDay != 0 {
-			return usagef("what is wanted is wanted of one site: name it")
-		}
+	if sameWants(req.Wants, Wants{}) && !req.Forget {
 		return nil
 	}
+	if req.Alias == "" {
+		return usagef("what is wanted is wanted of one site: name it")
+	}
+	done, err := a.turns.take(ctx, req.Alias) // a publish writes down what it found wanted
+	if err != nil {
+		return err
+	}
+	defer done()
 	sites, err := a.sites(ctx, req.Alias)
 	if err != nil {
 		return err

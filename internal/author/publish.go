@@ -155,17 +155,17 @@ func (a *Author) Publish(ctx context.Context, req PublishRequest, report func(Ev
 	if err := checkWants(req.asked()); err != nil {
 		return Published{}, err
 	}
+	done, err := a.turns.take(ctx, req.Alias)
+	if err != nil {
+		return Published{}, err
+	}
+	defer done()
 	if err := a.countCopies(ctx, p); err != nil {
 		return Published{}, err
 	}
 	if err := a.open(ctx, p); err != nil {
 		return Published{}, err
 	}
-	done, err := a.turns.take(ctx, p.name.String())
-	if err != nil {
-		return Published{}, err
-	}
-	defer done()
 	p.session, err = a.Store.Begin(ctx, "publish:"+p.name.String())
 	if err != nil {
 		return Published{}, err

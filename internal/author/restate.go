@@ -75,40 +75,42 @@ func (a *Author) restate(ctx context.Context, req RestateRequest, report func(Ev
 	return a.handOut(ctx, p)
 }
 
-// openRestated opens what a flow without a folder works with.
-func (a *Author) openRestated(ctx context.Context, req RestateRequest, report func(Event)) (*publication, func(), error) {
+// openRestated opens what a flow without a folder works with, in the site's turn, until done is called.
+func (a *Author) openRestated(ctx context.Context, req RestateRequest, report func(Event)) (p *publication, done func(), err error) {
 	if report == nil {
 		report = func(Event) {}
 	}
 	if req.Lifetime < 0 {
 		return nil, nil, usagef("a lifetime must be more than nothing")
 	}
-	signer, err := a.Keys.Signer(req.Alias)
+	turn, err := a.turns.take(ctx, req.Alias)
 	if err != nil {
 		return nil, nil, err
+	}
+	if p, err = a.restated(ctx, req, report); err != nil {
+		turn()
+		return nil, nil, err
+	}
+	return p, func() { p.session.Close(); turn() }, nil
+}
+
+func (a *Author) restated(ctx context.Context, req RestateRequest, report func(Event)) (*publication, error) {
+	signer, err := a.Keys.Signer(req.Alias)
+	if err != nil {
+		return nil, err
 	}
 	p := &publication{
 		req:    PublishRequest{Alias: req.Alias, Lifetime: req.Lifetime, Rebase: req.Rebase, ForceOffline: req.ForceOffline},
 		signer: signer, name: signer.Name(), report: report, restates: true,
 	}
 	if err := a.checkClock(ctx); err != nil {
-		return nil, nil, err
-	}
-	turn, err := a.turns.take(ctx, p.name.String())
-	if err != nil {
-		return nil, nil, err
-	}
-	p.session, err = a.Store.Begin(ctx, "publish:"+p.name.String())
-	if err != nil {
-		turn()
-		return nil, nil, err
+		return nil, err
 	}
 	if err := a.wantsOf(ctx, p); err != nil {
-		p.session.Close()
-		turn()
-		return nil, nil, err
+		return nil, err
 	}
-	return p, func() { p.session.Close(); turn() }, nil
+	p.session, err = a.Store.Begin(ctx, "publish:"+p.name.String())
+	return p, err
 }
 
 // wantsOf lets what is wanted of a published site count, for the new record's life too unless another is asked for.

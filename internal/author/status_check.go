@@ -44,7 +44,7 @@ func (a *Author) recheck(ctx context.Context, s state.Site, report func(Event)) 
 	if p.report == nil {
 		p.report = func(Event) {}
 	}
-	done, err := a.turns.take(ctx, s.Name.String()) // a publish writes the same rows
+	done, err := a.turns.take(ctx, s.Alias) // a publish writes the same rows
 	if err != nil {
 		return err
 	}

@@ -5,9 +5,10 @@ import (
 	"sync"
 )
 
-// turns lets one flow at a time work on a site. It orders the flows of one
-// process; two processes are kept apart by the home's lock, and two machines
-// by the sequence rule.
+// turns lets one flow at a time work on a site, by its alias: the key that the
+// alias stands for, and what is wanted of the site, are read in the turn too. It
+// orders the flows of one process; two processes are kept apart by the home's
+// lock, and two machines by the sequence rule.
 type turns struct {
 	mu    sync.Mutex
 	taken map[string]chan struct{}
