@@ -61,11 +61,8 @@ func (n *Node) followName(ctx context.Context, req FollowRequest, report func(au
 	if err != nil {
 		return Follow{}, err
 	}
-	want, err := n.wantedCopy(ctx, name, req)
+	want, err := n.wantCopy(ctx, name, req)
 	if err != nil {
-		return Follow{}, err
-	}
-	if err := n.state.FollowCopy(ctx, name, want.Keep, want.Quota); err != nil {
 		return Follow{}, err
 	}
 	n.lookUpFollowed(ctx, name)
@@ -78,6 +75,17 @@ func (n *Node) followName(ctx context.Context, req FollowRequest, report func(au
 		}
 	}
 	return n.followState(ctx, want)
+}
+
+// wantCopy writes down what a request asks for; another at the same moment goes on from there.
+func (n *Node) wantCopy(ctx context.Context, name naming.Name, req FollowRequest) (state.Follow, error) {
+	n.tending.Lock()
+	defer n.tending.Unlock()
+	want, err := n.wantedCopy(ctx, name, req)
+	if err != nil {
+		return want, err
+	}
+	return want, n.state.FollowCopy(ctx, name, want.Keep, want.Quota)
 }
 
 // wantedCopy is what a request asks for, on top of what was asked for before.

@@ -79,7 +79,7 @@ type Node struct {
 	confirmed confirmations
 	rewatch   pacer
 	holders   rosterCache
-	tending   sync.Mutex // held by whoever brings the copies of followed names in line
+	tending   sync.Mutex // held by whoever changes which copies are wanted, or brings them in line
 	earlier   *earlier   // nil without a gateway
 	accessLog *logFile   // nil: none is written
 

@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/holdfast-sites/holdfast/internal/node"
 	"github.com/holdfast-sites/holdfast/internal/testnet"
 	"github.com/holdfast-sites/holdfast/naming"
+	"github.com/holdfast-sites/holdfast/naming/namingtest"
 )
 
 // volunteerIs looks for volunteers until the only one is in that state.
@@ -24,7 +26,7 @@ func volunteerIs(t *testing.T, a *testnet.Peer, p author.Published, want string)
 	}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.After(30 * time.Second); ; {
+	for end := time.After(time.Minute); ; {
 		got, err := a.Node().Author().Volunteers(t.Context(), name, cid.MustParse(p.Root), 4)
 		if err != nil {
 			t.Fatal(err)
@@ -95,5 +97,34 @@ func TestOneCopyIsKeptHoweverManyAskForItAtOnce(t *testing.T) {
 	var used node.HostUsage
 	if err := vera.Call("usage", struct{}{}, &used); err != nil || len(used.Tenants) != 1 || used.Tenants[0].Pins != 1 {
 		t.Errorf("%+v, %v", used.Tenants, err)
+	}
+}
+
+func TestWhatTwoAskForAtOnceOfACopyBothHolds(t *testing.T) {
+	t.Parallel()
+	cfg := config(t)
+	cfg.Network = "offline"
+	n := open(t, cfg, node.Connected)
+	keep, quota := 3, int64(5_000_000)
+	var asking sync.WaitGroup
+	for i := range 20 {
+		name := namingtest.Signer(t, fmt.Sprint("site ", i)).Name().String()
+		for _, req := range []node.FollowRequest{{Address: name, Keep: &keep}, {Address: name, Quota: &quota}} {
+			asking.Go(func() {
+				if err := callIn(t, n, "follow", req, nil); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	asking.Wait()
+	var all node.Follows
+	if err := callIn(t, n, "follows", struct{}{}, &all); err != nil || len(all.Follows) != 20 {
+		t.Fatalf("%d follows, %v", len(all.Follows), err)
+	}
+	for _, f := range all.Follows {
+		if f.Quota != quota || f.Keep != keep {
+			t.Errorf("%+v", f)
+		}
 	}
 }
