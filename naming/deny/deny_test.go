@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/ipfs/go-cid"
 
@@ -201,6 +203,21 @@ func TestAListWithAMistakeIsNamedWithItsLineAndChangesNothing(t *testing.T) {
 			t.Fatalf("%v, %v", changed, err)
 		}
 	}
+	write("/ipfs/" + one.String() + "\n#2")
+	info, err := os.Stat(file)
+	if changed, rerr := l.Reload(); !changed || err != nil || rerr != nil {
+		t.Fatalf("%v, %v, %v", changed, err, rerr)
+	}
+	write("/ipfs/" + one.String() + "/2") // as long, and within the grain of the clock
+	if err := os.Chtimes(file, time.Time{}, info.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	if changed, err := l.Reload(); !changed || err != nil || l.CID(one) != nil {
+		t.Errorf("another text of the same time and size: %v, %v", changed, err)
+	}
+	if changed, err := l.Reload(); changed || err != nil {
+		t.Errorf("the same text: %v, %v", changed, err)
+	}
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
@@ -251,5 +268,25 @@ func TestWhatSomebodyWritesIsOneItem(t *testing.T) {
 		if got, err := deny.Item(text); got != want || (err != nil) != (want == "") {
 			t.Errorf("%q: %q, %v", text, got, err)
 		}
+	}
+}
+
+func TestOfManyThatDenyAtOnceEachIsHeard(t *testing.T) {
+	l, err := deny.Open(deny.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const all = 16
+	var adding sync.WaitGroup
+	for i := range all {
+		adding.Go(func() {
+			if err := l.Add(fmt.Sprintf("%d.example", i), 0, ""); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	adding.Wait()
+	if lines, err := l.Local(); err != nil || len(lines) != all {
+		t.Errorf("%d of %d are in the list, %v: %q", len(lines), all, err, lines)
 	}
 }

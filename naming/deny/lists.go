@@ -2,6 +2,7 @@ package deny
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -40,8 +41,12 @@ type Lists struct {
 	now        atomic.Pointer[table]
 	generation atomic.Uint64
 
-	mu   sync.Mutex // one reload at a time
-	seen []version
+	writing sync.Mutex // one change of the local list at a time
+
+	mu      sync.Mutex // one reload at a time
+	seen    []version
+	sum     [sha256.Size]byte // of what they said
+	settled bool              // a change since then shows in seen
 }
 
 // version is what tells that a file is as it was.
@@ -50,6 +55,9 @@ type version struct {
 	mod  time.Time
 	size int64
 }
+
+// clockGrain is how far apart two changes of a file must lie to be told from each other by their times for certain.
+const clockGrain = 2 * time.Second
 
 // Open reads the lists.
 func Open(cfg Config) (*Lists, error) {
@@ -71,16 +79,24 @@ func (l *Lists) Reload() (changed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("denylist: %w", err)
 	}
-	if slices.Equal(files, l.seen) {
+	same := slices.Equal(files, l.seen)
+	if same && l.settled {
 		return false, nil
 	}
-	t := newTable()
+	young := time.Now().Add(-clockGrain)
+	settled := !slices.ContainsFunc(files, func(f version) bool { return f.mod.After(young) })
+	t, text := newTable(), sha256.New()
 	for _, f := range files {
-		if err := t.read(f.path); err != nil {
+		if err := t.read(f.path, text); err != nil {
 			return false, fmt.Errorf("denylist %w", err)
 		}
 	}
-	l.seen = files
+	sum := [sha256.Size]byte(text.Sum(nil))
+	same = same && sum == l.sum
+	l.seen, l.sum, l.settled = files, sum, settled
+	if same {
+		return false, nil
+	}
 	l.now.Store(t)
 	l.generation.Add(1)
 	return true, nil
@@ -113,13 +129,13 @@ func (cfg Config) files() (out []version, err error) {
 	return out, nil
 }
 
-func (t *table) read(path string) error {
+func (t *table) read(path string, text io.Writer) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return t.add(filepath.Base(path), io.LimitReader(f, maxList))
+	return t.add(filepath.Base(path), io.TeeReader(io.LimitReader(f, maxList), text))
 }
 
 // Watch reloads whenever a file has changed, looking every so often, until ctx

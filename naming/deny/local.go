@@ -46,24 +46,25 @@ func Item(text string) (string, error) {
 
 // Add writes a rule into the local list, and has it hold. Status 0 is DefaultStatus.
 func (l *Lists) Add(item string, status int, reason string) error {
-	if item, err := Item(item); err == nil {
-		line := item
-		if status != 0 {
-			line += fmt.Sprintf(" gateway_status:%d", status)
-		}
-		if reason = strings.Join(strings.Fields(reason), "-"); reason != "" {
-			line += " reason:" + reason
-		}
-		if err := newTable().parse(strings.Fields(line), rule{}, 1); err != nil {
-			return err
-		}
-		return l.edit(func(lines []string) []string {
-			lines = slices.DeleteFunc(lines, about(item))
-			return append(lines, line)
-		})
-	} else {
+	item, err := Item(item)
+	if err != nil {
 		return err
 	}
+	line := item
+	if status != 0 {
+		line += fmt.Sprintf(" gateway_status:%d", status)
+	}
+	if reason = strings.Join(strings.Fields(reason), "-"); reason != "" {
+		line += " reason:" + reason
+	}
+	if err := newTable().parse(strings.Fields(line), rule{}, 1); err != nil {
+		return err
+	}
+	defer l.write()()
+	return l.edit(func(lines []string) []string {
+		lines = slices.DeleteFunc(lines, about(item))
+		return append(lines, line)
+	})
 }
 
 // Remove takes what Add wrote back. Where another list goes on denying it, an
@@ -73,6 +74,7 @@ func (l *Lists) Remove(item string) error {
 	if err != nil {
 		return err
 	}
+	defer l.write()()
 	was := l.Listed(item) != nil
 	if err := l.edit(func(lines []string) []string { return slices.DeleteFunc(lines, about(item)) }); err != nil {
 		return err
@@ -123,7 +125,16 @@ func about(item string) func(line string) bool {
 	}
 }
 
-// edit changes the local list, by a new file in the old one's place.
+// write waits until nobody else changes the local list; done has the next begin.
+func (l *Lists) write() (done func()) {
+	if l == nil {
+		return func() {}
+	}
+	l.writing.Lock()
+	return l.writing.Unlock
+}
+
+// edit changes the local list, by a new file in the old one's place. Its caller has called write.
 func (l *Lists) edit(change func(lines []string) []string) error {
 	if l == nil || l.cfg.Dir == "" {
 		return errors.New("deny: no folder to write a list into")
