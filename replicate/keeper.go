@@ -224,7 +224,10 @@ func (k *Keeper) breath() time.Duration {
 
 // pause waits, or until wake; it tells whether to go on.
 func pause(ctx context.Context, wake <-chan struct{}, d time.Duration) bool {
-	t := time.NewTimer(max(d, 0))
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():

@@ -140,9 +140,11 @@ func (p pace) run(ctx context.Context, changes <-chan struct{}, publish func(con
 		failures int
 		retry    time.Time // when to try again without a change; zero: not
 		running  = true
-		timer    = time.NewTimer(0)
+		timer    = time.NewTimer(time.Hour)
+		now      = make(chan time.Time)
 	)
 	defer timer.Stop()
+	close(now)
 	start()
 	for {
 		var begin <-chan time.Time
@@ -151,8 +153,10 @@ func (p pace) run(ctx context.Context, changes <-chan struct{}, publish func(con
 			at = retry
 		}
 		if !running && !at.IsZero() {
-			timer.Reset(time.Until(at))
-			begin = timer.C
+			if begin = now; time.Until(at) > 0 {
+				timer.Reset(time.Until(at))
+				begin = timer.C
+			}
 		}
 		select {
 		case <-ctx.Done():

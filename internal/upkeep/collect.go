@@ -89,7 +89,11 @@ func (c *Caretaker) collectAtOnce(ctx context.Context) bool {
 	if err := c.collectNow(ctx); err != nil && ctx.Err() == nil {
 		c.log.Error("collect what nobody keeps", "err", err)
 	}
-	pause := time.NewTimer(pauseFactor * time.Since(began))
+	took := time.Since(began)
+	if took <= 0 {
+		return ctx.Err() == nil
+	}
+	pause := time.NewTimer(pauseFactor * took)
 	defer pause.Stop()
 	select {
 	case <-pause.C:
