@@ -28,17 +28,34 @@ func (n *Node) listen(ctx context.Context) (err error) {
 	if err := n.cfg.Gateway.TLS.check(); err != nil || n.cfg.Gateway.TLS.Listen == "" {
 		return err
 	}
-	if n.secureLn, err = open(n.cfg.Gateway.TLS.Listen, `gateway.tls.listen = "127.0.0.1:0"`); err != nil {
+	if err := n.listenSecure(ctx); err != nil {
 		return err
-	}
-	if n.cfg.Gateway.TLS.HTTP3 {
-		addr := n.secureLn.Addr().String()
-		if n.secureUDP, err = lc.ListenPacket(ctx, "udp", addr); err != nil {
-			return fmt.Errorf("gateway.tls.http3: %w", notListening(err, addr+" (UDP)", `gateway.tls.listen = "127.0.0.1:0"`))
-		}
 	}
 	n.certs, err = openCerts(n.cfg.Gateway.TLS, n.cfg.Home, n.gatewayLn, n.secureLn, n.keepsDomain, n.log)
 	return err
+}
+
+// freePortTries is how many ports are tried where any will do: one that is free for TCP may be taken for UDP.
+const freePortTries = 20
+
+// listenSecure listens for TLS, and for HTTP/3 at the same port of UDP.
+func (n *Node) listenSecure(ctx context.Context) (err error) {
+	const setting = `gateway.tls.listen = "127.0.0.1:0"`
+	cfg := n.cfg.Gateway.TLS
+	_, port, _ := net.SplitHostPort(cfg.Listen)
+	for try := 1; ; try++ {
+		if n.secureLn, err = new(net.ListenConfig).Listen(ctx, "tcp", cfg.Listen); err != nil || !cfg.HTTP3 {
+			return notListening(err, cfg.Listen, setting)
+		}
+		addr := n.secureLn.Addr().String()
+		if n.secureUDP, err = new(net.ListenConfig).ListenPacket(ctx, "udp", addr); err == nil {
+			return nil
+		}
+		if port != "0" || try == freePortTries || !errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("gateway.tls.http3: %w", notListening(err, addr+" (UDP)", setting))
+		}
+		_ = n.secureLn.Close()
+	}
 }
 
 // notListening says what to do about an address that can't be listened on; setting
