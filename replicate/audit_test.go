@@ -12,6 +12,7 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
 	"github.com/multiformats/go-varint"
 
 	"github.com/holdfast-sites/holdfast/blockstore"
@@ -292,6 +293,26 @@ func TestAnAnswerThatIsNotValidIsAMiss(t *testing.T) {
 		s.proverHost.RemoveStreamHandler(AuditProtocol)
 		wantVerdict(t, s.audit(t, s.first), Missed)
 	})
+}
+
+func TestAHostWithoutRoomForAPingIsAlive(t *testing.T) {
+	s := newAuditScene(t)
+	s.proverHost.SetStreamHandler(AuditProtocol, func(st network.Stream) { st.Reset() })
+	const most = 2 // pings of one peer that libp2p takes at a time
+	for range most {
+		st, err := s.verifierHost.NewStream(t.Context(), s.proverHost.ID(), ping.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer st.Reset()
+		if _, err := st.Write(make([]byte, ping.PingSize)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(st, make([]byte, ping.PingSize)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantVerdict(t, s.audit(t, s.first), Missed)
 }
 
 func TestAnUnreachableHostIsDownNotAtFault(t *testing.T) {

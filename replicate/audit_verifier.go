@@ -13,9 +13,6 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/protocol"
-	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
-	"github.com/multiformats/go-multistream"
 
 	"github.com/holdfast-sites/holdfast/merkle"
 	"github.com/holdfast-sites/holdfast/naming"
@@ -188,19 +185,7 @@ func (a *Auditor) alive(ctx context.Context, prover peer.ID) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, pingTime)
 	defer cancel()
-	select {
-	case res := <-ping.Ping(ctx, a.cfg.Host, prover):
-		var unknown multistream.ErrNotSupported[protocol.ID]
-		if errors.As(res.Error, &unknown) {
-			return nil // it said so itself
-		}
-		if res.Error == nil && res.RTT == 0 {
-			return ctx.Err() // closed without a result
-		}
-		return res.Error
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return Alive(ctx, a.cfg.Host, prover)
 }
 
 // canceled tells a caller that went away from one whose time is up.

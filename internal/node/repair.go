@@ -8,7 +8,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
-	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
 
 	"github.com/holdfast-sites/holdfast/internal/p2p"
 	"github.com/holdfast-sites/holdfast/replicate"
@@ -74,17 +73,7 @@ func (c caller) Call(ctx context.Context, ai peer.AddrInfo) error {
 	if err := c.p2p.Connect(ctx, []peer.AddrInfo{ai}); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(network.WithAllowLimitedConn(ctx, "call"))
-	defer cancel()
-	select {
-	case res := <-ping.Ping(ctx, h, ai.ID):
-		if res.Error == nil && res.RTT == 0 {
-			return ctx.Err() // closed without a result
-		}
-		return res.Error
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return replicate.Alive(network.WithAllowLimitedConn(ctx, "call"), h, ai.ID)
 }
 
 // HTTPClient implements replicate.Caller.
