@@ -272,7 +272,7 @@ func TestStorageFaultsFullDiskIsToldAndOverWhenThereIsRoom(t *testing.T) {
 		}
 	}
 	full.Store(false)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
 		_, err := sess.Put(ctx, after...)

@@ -62,7 +62,7 @@ func newWorld(t testing.TB, change func(*Config)) *world {
 	must(t, err)
 	w := &world{t: t, store: blockstore.NewMemory(), keys: keys, records: naming.NewMemoryRecords(), sites: &knownSites{}}
 	w.resolver = naming.NewResolver(naming.ResolverConfig{Records: w.records})
-	cfg := Config{Blocks: w.store, Names: w.resolver, Sites: w.sites, RetrievalTimeout: 10 * time.Second}
+	cfg := Config{Blocks: w.store, Names: w.resolver, Sites: w.sites, RetrievalTimeout: time.Minute}
 	if change != nil {
 		change(&cfg)
 	}
@@ -194,7 +194,7 @@ func (w *world) raw(text string) reply {
 	conn, err := net.Dial("tcp", w.addr)
 	must(w.t, err)
 	defer conn.Close()
-	must(w.t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+	must(w.t, conn.SetDeadline(time.Now().Add(time.Minute)))
 	_, err = io.WriteString(conn, text)
 	must(w.t, err)
 	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: strings.Fields(text)[0]})

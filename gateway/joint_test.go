@@ -43,7 +43,7 @@ func TestJoinedWritesAreOneAndNothingStaysBehind(t *testing.T) {
 	client, err := net.Dial("tcp", ln.Addr().String())
 	must(t, err)
 	defer client.Close()
-	must(t, client.SetDeadline(time.Now().Add(10*time.Second)))
+	must(t, client.SetDeadline(time.Now().Add(time.Minute)))
 	accepted, err := jointListener{ln}.Accept()
 	must(t, err)
 	defer accepted.Close()

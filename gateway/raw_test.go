@@ -22,7 +22,7 @@ func bytesTo(t *testing.T, addr, text string) []*http.Response {
 	conn, err := net.Dial("tcp", addr)
 	must(t, err)
 	defer conn.Close()
-	must(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+	must(t, conn.SetDeadline(time.Now().Add(time.Minute)))
 	go func() { _, _ = io.WriteString(conn, text) }()
 	in := bufio.NewReader(conn)
 	var out []*http.Response

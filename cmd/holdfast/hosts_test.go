@@ -51,7 +51,7 @@ func serve(t *testing.T, u *user, args ...string) *serving {
 			select {
 			case c := <-code:
 				done = &c
-			case <-time.After(30 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatal("it does not end")
 			}
 		}

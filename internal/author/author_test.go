@@ -65,7 +65,7 @@ func start(t *testing.T, change func(*node.Config)) *machine {
 				if err := errors.Join(err, n.Close()); err != nil {
 					t.Error(err)
 				}
-			case <-time.After(30 * time.Second):
+			case <-time.After(time.Minute):
 				t.Error("the node does not end")
 			}
 		})

@@ -39,12 +39,18 @@ type elsewhere struct {
 // newElsewhere puts wrap, which may be nil, in front of a host that shows of itself nothing but the Pinning Service API.
 func newElsewhere(t *testing.T, wrap func(http.Handler) http.Handler) *elsewhere {
 	t.Helper()
+	return newElsewhereWithin(t, 0, wrap)
+}
+
+// newElsewhereWithin is newElsewhere where a request may take patience; 0: the default.
+func newElsewhereWithin(t *testing.T, patience time.Duration, wrap func(http.Handler) http.Handler) *elsewhere {
+	t.Helper()
 	e := &elsewhere{t: t, net: testnet.New(t)}
 	e.net.Config = func(c *node.Config) {
 		if c.Host {
 			c.Gateway.Listen = "127.0.0.1:0"
 		}
-		c.Timeouts.Request = node.Duration(2 * time.Second)
+		c.Timeouts.Request = node.Duration(patience)
 	}
 	e.alice = e.net.Host("alice")
 	e.bob = e.net.Host("bob", e.alice)
@@ -282,7 +288,11 @@ func TestAServiceThatFailsHoldsUpNoPublish(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var broken atomic.Bool
-			e := newElsewhere(t, func(next http.Handler) http.Handler {
+			patience := time.Duration(0)
+			if name == "silence" {
+				patience = 3 * time.Second
+			}
+			e := newElsewhereWithin(t, patience, func(next http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					if broken.Load() {
 						answer(w, r)

@@ -103,12 +103,18 @@ type kept struct {
 
 func keepSite(t *testing.T) *kept {
 	t.Helper()
+	return keepSiteWithin(t, 0)
+}
+
+// keepSiteWithin is keepSite where nobody is waited for that sends nothing for so long; 0: the default.
+func keepSiteWithin(t *testing.T, stall time.Duration) *kept {
+	t.Helper()
 	k := &kept{net: testnet.New(t), page: make([]byte, 300<<10)}
 	k.net.Config = func(c *node.Config) {
 		if c.Host {
 			c.Gateway.Listen = "127.0.0.1:0"
 		}
-		c.Timeouts.Stall = node.Duration(2 * time.Second) // for what nobody has
+		c.Timeouts.Stall = node.Duration(stall)
 	}
 	_, _ = rand.NewChaCha8([32]byte{7}).Read(k.page)
 	k.alice = k.net.Host("alice")
@@ -219,7 +225,7 @@ func TestAnAuditOfADamagedCopyIsPassedOnlyWithTheMendedBytes(t *testing.T) {
 // Row "corrupt pinned node, then GC": the root's node is damaged, and nobody has it.
 func TestStorageCorruptPinnedNodeThenGCKeepsTheChildren(t *testing.T) {
 	t.Parallel()
-	k := keepSite(t)
+	k := keepSiteWithin(t, 3*time.Second) // the root is waited for in vain
 	k.bob.Stop()
 	k.anna.Stop()
 	damage(t, k.net.Dir("alice"), k.root)

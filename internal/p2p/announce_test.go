@@ -24,7 +24,7 @@ func TestOthersAreToldTheAnnouncedAddresses(t *testing.T) {
 	}
 	two := open(t)
 	real := peer.AddrInfo{ID: one.ID(), Addrs: one.Host().Network().ListenAddresses()}
-	if err := two.Connect(deadline(t, 5*time.Second), []peer.AddrInfo{real}); err != nil {
+	if err := two.Connect(deadline(t, time.Minute), []peer.AddrInfo{real}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the announced address reaches the other side", func() bool {
@@ -60,11 +60,11 @@ func TestAPeerOfOursIsDialledAnewAfterAFailure(t *testing.T) {
 	})
 	two.Trust(info(t, one))
 	for dials.Load() == 0 {
-		if err := two.Connect(deadline(t, 5*time.Second), []peer.AddrInfo{info(t, one)}); err == nil {
+		if err := two.Connect(deadline(t, time.Minute), []peer.AddrInfo{info(t, one)}); err == nil {
 			t.Fatal("connected without a cable")
 		}
 	}
-	if err := two.Connect(deadline(t, 5*time.Second), []peer.AddrInfo{info(t, one)}); err != nil {
+	if err := two.Connect(deadline(t, time.Minute), []peer.AddrInfo{info(t, one)}); err != nil {
 		t.Errorf("the second time: %v", err)
 	}
 }

@@ -68,7 +68,7 @@ func shake(t testing.TB, to *Node, publicKey []byte) error {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if err := mss.SelectProtoOrFail("/tls/1.0.0", conn); err != nil {

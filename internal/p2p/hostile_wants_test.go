@@ -182,7 +182,7 @@ func TestBlocksThatNobodyAskedForAreDropped(t *testing.T) {
 		}
 		sendBitswap(t, bad, n, m)
 	}
-	if _, err := n.Fetch(deadline(t, 10*time.Second), session(t, n), d.roots(), nil, merkle.Limits{}, nil); err != nil {
+	if _, err := n.Fetch(deadline(t, time.Minute), session(t, n), d.roots(), nil, merkle.Limits{}, nil); err != nil {
 		t.Error(err)
 	}
 	if got := has(t, n, stranger); got > 0 {

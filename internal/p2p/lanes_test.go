@@ -257,7 +257,7 @@ func TestEachWrongBlockIsFetchedAgainFromSomebodyElse(t *testing.T) {
 			holder.SetHTTP(serveRaw(holder, nil))
 			connect(t, reader, liar, holder)
 			reader.Believe(d.root, []peer.AddrInfo{info(t, liar), info(t, holder)})
-			ctx, state := retrieval.ContextWithState(deadline(t, 20*time.Second))
+			ctx, state := retrieval.ContextWithState(deadline(t, time.Minute))
 			state.SetRootCID(d.root)
 			for _, b := range d.blocks {
 				got, err := reader.Blocks().Get(ctx, b.Cid())

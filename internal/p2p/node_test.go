@@ -116,7 +116,7 @@ func deadline(t testing.TB, d time.Duration) context.Context {
 // eventually polls until the condition holds.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	ctx := deadline(t, 20*time.Second)
+	ctx := deadline(t, time.Minute)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !cond() {

@@ -24,7 +24,7 @@ func followUntil(p *Peer, what string, ok func(node.Follow) bool) node.Follow {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.After(30 * time.Second); ; {
+	for end := time.After(time.Minute); ; {
 		var all node.Follows
 		if err := p.Call("follows", struct{}{}, &all); err != nil {
 			t.Fatal(err)
@@ -46,7 +46,7 @@ func keepsNothing(p *Peer) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.After(30 * time.Second); ; {
+	for end := time.After(time.Minute); ; {
 		var u node.HostUsage
 		if err := p.Call("usage", struct{}{}, &u); err != nil {
 			t.Fatal(err)
