@@ -106,10 +106,9 @@ func TestBlocksOfAnUnconnectedHolderAreFoundThroughTheRoot(t *testing.T) {
 	d := makeDAG(t, 20, 5)
 	put(t, holder, d.blocks...)
 	connect(t, holder, hub)
-	if err := holder.Provide(deadline(t, time.Minute), d.root); err != nil {
-		t.Fatal(err)
-	}
+	provide(t, holder, d.root)
 	connect(t, reader, hub)
+	joined(t, reader)
 	ctx, state := retrieval.ContextWithState(deadline(t, time.Minute))
 	state.SetRootCID(d.root)
 	if _, err := reader.Blocks().Get(ctx, d.blocks[0].Cid()); err != nil {

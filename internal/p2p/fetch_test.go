@@ -345,10 +345,9 @@ func TestFetchFindsProvidersWhenNoSourceIsGiven(t *testing.T) {
 	put(t, author, d.blocks...)
 	author.SetHTTP(serveCARs(author, nil))
 	connect(t, author, hub)
-	if err := author.Provide(deadline(t, time.Minute), d.root); err != nil {
-		t.Fatal(err)
-	}
+	provide(t, author, d.root)
 	connect(t, host, hub)
+	joined(t, host)
 	if err := fetchAll(t, host, d); err != nil {
 		t.Fatal(err)
 	}

@@ -47,9 +47,7 @@ func TestTheTrueProviderIsFoundAmongAThousandFakes(t *testing.T) {
 	t.Run("the fakes invented by a node beside an honest one", func(t *testing.T) {
 		hub := open(t)
 		connect(t, author, hub)
-		if err := author.Provide(t.Context(), d.root); err != nil {
-			t.Fatal(err)
-		}
+		provide(t, author, d.root)
 		fetch(t, fakes, hub)
 	})
 }

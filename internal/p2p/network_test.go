@@ -58,6 +58,7 @@ func TestARecordPutByOneNodeIsFoundByAnother(t *testing.T) {
 	reader := open(t, func(c *Config) { c.Server = false })
 	for _, n := range []*Node{two, three, reader} {
 		connect(t, n, one)
+		joined(t, n)
 	}
 	s := newSigner(t)
 	ctx := deadline(t, time.Minute)

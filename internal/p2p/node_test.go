@@ -92,6 +92,21 @@ func connect(t testing.TB, from *Node, to ...*Node) {
 	}
 }
 
+// joined waits until a node that is connected is in the DHT too.
+func joined(t testing.TB, n *Node) {
+	t.Helper()
+	eventually(t, "somebody is in the routing table", func() bool { return n.dht.RoutingTable().Size() > 0 })
+}
+
+// provide tells the DHT of a root.
+func provide(t testing.TB, n *Node, root cid.Cid) {
+	t.Helper()
+	joined(t, n)
+	if err := n.Provide(deadline(t, time.Minute), root); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func serve(t testing.TB, n *Node) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())

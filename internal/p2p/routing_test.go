@@ -92,9 +92,7 @@ func TestProvidersAndPeersAreFound(t *testing.T) {
 	d := makeDAG(t, 3, 2)
 	put(t, holder, d.blocks...)
 	connect(t, holder, hub)
-	if err := holder.Provide(deadline(t, time.Minute), d.root); err != nil {
-		t.Fatal(err)
-	}
+	provide(t, holder, d.root)
 	type peerRecord struct {
 		Schema, ID string
 		Addrs      []string
