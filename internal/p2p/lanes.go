@@ -26,12 +26,14 @@ import (
 // Bitswap stops to ask as soon as one has answered, so who is believed to have all of it may be told beforehand.
 // Whatever this can't do is left to bitswap.
 const (
-	laneQuiet                                 = time.Second      // without a byte, before somebody else is asked, too
-	lanePatience                              = 8                // times laneQuiet: likewise where bytes trickle
-	laneRest                                  = 10 * time.Second // that a peer which stalled is not asked
-	laneBan                                   = 10 * time.Minute // likewise of one that sent something else
-	laneTries                                 = 4                // peers that are asked for one block
-	laneMemory                                = 10 * time.Minute // a peer that has something under a root may still have it
+	laneQuiet                                 = time.Second                  // without a byte, before somebody else is asked, too
+	lanePatience                              = 8                            // times laneQuiet: likewise where bytes trickle
+	laneRest                                  = 10 * time.Second             // that a peer which stalled is not asked
+	laneBan                                   = 10 * time.Minute             // likewise of one that sent something else
+	laneWhole                                 = 2 * lanePatience * laneQuiet // for one block, whoever sends; then bitswap may find somebody else
+	laneForget                                = time.Minute                  // that a peer was slow, once it is asked for nothing
+	laneTries                                 = 4                            // peers that are asked for one block
+	laneMemory                                = 10 * time.Minute             // a peer that has something under a root may still have it
 	maxLaneRoots, maxLanePeers, maxLaneBlocks = 1024, 64, 4096
 	rateSpan                                  = 100 * time.Millisecond // over which a peer's rate is taken
 	rateShare                                 = 0.3                    // of the newest one in the rate that counts
@@ -47,6 +49,8 @@ type lanes struct {
 	roots  map[cid.Cid]map[peer.ID]word
 	peers  map[peer.ID]*lane
 	turn   uint64
+
+	flights map[cid.Cid]*flight // blocks that are under way
 }
 
 // word is what is known of a peer and a root.
@@ -57,16 +61,17 @@ type word struct {
 
 // lane is a peer as a source; guarded by the mutex of its lanes.
 type lane struct {
-	busy  int       // blocks that it was asked for
-	rate  float64   // bytes a second; 0: not known
-	bytes int       // that came since
-	since time.Time // when it began to be busy, or its rate was last taken
-	rest  time.Time // it is not asked before
-	asked uint64    // turn in which it was last asked
+	busy   int           // blocks that it was asked for
+	rate   float64       // bytes a second; 0: not known
+	bytes  int           // that came since its rate was last taken
+	worked time.Duration // that it was busy since, up to the last time that it began to be
+	since  time.Time     // when that was, or its rate was last taken, or it was done
+	rest   time.Time     // it is not asked before
+	asked  uint64        // turn in which it was last asked
 }
 
 func newLanes(usable func(peer.ID) bool, ask func(context.Context, peer.ID, cid.Cid, func(int)) (blockstore.Block, error)) *lanes {
-	return &lanes{usable: usable, ask: ask, blocks: map[cid.Cid]cid.Cid{}, roots: map[cid.Cid]map[peer.ID]word{}, peers: map[peer.ID]*lane{}}
+	return &lanes{usable: usable, ask: ask, blocks: map[cid.Cid]cid.Cid{}, roots: map[cid.Cid]map[peer.ID]word{}, peers: map[peer.ID]*lane{}, flights: map[cid.Cid]*flight{}}
 }
 
 // watch has the answers that come for a block count for all that is under root.
@@ -131,6 +136,9 @@ func (l *lanes) take(root cid.Cid, tried map[peer.ID]bool) peer.ID {
 		}
 		known++
 		if p := l.peers[id]; p != nil {
+			if p.busy == 0 && now.Sub(p.since) > laneForget {
+				p.rate, p.bytes, p.worked = 0, 0, 0
+			}
 			fastest = max(fastest, p.rate)
 		}
 	}
@@ -139,8 +147,11 @@ func (l *lanes) take(root cid.Cid, tried map[peer.ID]bool) peer.ID {
 	}
 	best, soonest := peer.ID(""), math.Inf(1)
 	for id, w := range l.roots[root] {
+		if w.lacks || tried[id] || !l.usable(id) {
+			continue
+		}
 		p := l.lane(id)
-		if w.lacks || tried[id] || now.Before(p.rest) || !l.usable(id) {
+		if now.Before(p.rest) {
 			continue
 		}
 		rate := p.rate
@@ -157,7 +168,7 @@ func (l *lanes) take(root cid.Cid, tried map[peer.ID]bool) peer.ID {
 		l.turn++
 		p.asked = l.turn
 		if p.busy++; p.busy == 1 {
-			p.bytes, p.since = 0, now
+			p.since = now
 		}
 	}
 	return best
@@ -168,16 +179,26 @@ func (l *lanes) lane(id peer.ID) *lane {
 	p := l.peers[id]
 	if p == nil {
 		if len(l.peers) >= maxLaneRoots {
-			for id, p := range l.peers {
-				if p.busy == 0 {
-					delete(l.peers, id)
-				}
-			}
+			l.forget(time.Now())
 		}
 		p = &lane{}
 		l.peers[id] = p
 	}
 	return p
+}
+
+// forget makes room by peers that are idle, first by those of which nothing bad is known. It needs the lock.
+func (l *lanes) forget(now time.Time) {
+	for _, resting := range []bool{false, true} {
+		for id, p := range l.peers {
+			if p.busy == 0 && (resting || !now.Before(p.rest)) {
+				delete(l.peers, id)
+			}
+		}
+		if len(l.peers) < maxLaneRoots {
+			return
+		}
+	}
 }
 
 // moved notes that bytes of a block came from a peer.
@@ -186,29 +207,41 @@ func (l *lanes) moved(id peer.ID, bytes int) {
 	defer l.mu.Unlock()
 	p, now := l.lane(id), time.Now()
 	p.bytes += bytes
-	span := now.Sub(p.since)
-	if span < rateSpan {
+	if p.worked+now.Sub(p.since) >= rateSpan {
+		p.measure(now)
+	}
+}
+
+// measure takes the rate of what came since it was last taken.
+func (p *lane) measure(now time.Time) {
+	span := p.worked + now.Sub(p.since)
+	if span <= 0 || p.bytes == 0 {
 		return
 	}
 	rate := float64(p.bytes) / span.Seconds()
 	if p.rate > 0 {
 		rate = rateShare*rate + (1-rateShare)*p.rate
 	}
-	p.rate, p.bytes, p.since = rate, 0, now
+	p.rate, p.bytes, p.worked, p.since = rate, 0, 0, now
 }
 
 // ended notes how a peer did with a block from under root.
 func (l *lanes) ended(root cid.Cid, id peer.ID, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p := l.lane(id)
-	p.busy--
+	p, now := l.lane(id), time.Now()
+	if p.busy--; p.busy == 0 {
+		if p.rate == 0 { // that of one block is better than none
+			p.measure(now)
+		}
+		p.worked, p.since = p.worked+now.Sub(p.since), now
+	}
 	if err == nil || errors.Is(err, context.Canceled) { // another was faster
 		return
 	}
 	l.note(root, id, true)
 	if errors.Is(err, blockstore.ErrCorrupt) {
-		p.rest = time.Now().Add(laneBan)
+		p.rest = now.Add(laneBan)
 	}
 }
 
@@ -229,12 +262,14 @@ type try struct {
 	err   error
 }
 
-// get fetches a block from whoever has something under root. Not ok where bitswap is to do it.
-func (l *lanes) get(ctx context.Context, root, c cid.Cid, said *answers) (_ blockstore.Block, ok bool) {
+// race fetches a block from whoever has something under root. Not ok where bitswap is to do it.
+func (l *lanes) race(ctx context.Context, root, c cid.Cid, said *answers) (_ blockstore.Block, ok bool) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, laneWhole)
 	defer cancel()
+	looks, look := 0, time.NewTicker(laneQuiet)
+	defer look.Stop()
 	tried, done := map[peer.ID]bool{}, make(chan *try, laneTries)
 	var newest *try
 	next := func() bool {
@@ -246,7 +281,8 @@ func (l *lanes) get(ctx context.Context, root, c cid.Cid, said *answers) (_ bloc
 			return false
 		}
 		t := &try{id: id}
-		tried[id], newest = true, t
+		tried[id], newest, looks = true, t, 0
+		look.Reset(laneQuiet)
 		wg.Go(func() {
 			t.block, t.err = l.ask(ctx, id, c, func(bytes int) {
 				t.moved.Store(true)
@@ -264,9 +300,7 @@ func (l *lanes) get(ctx context.Context, root, c cid.Cid, said *answers) (_ bloc
 	if !next() {
 		return blockstore.Block{}, false
 	}
-	running, looks := 1, 0
-	look := time.NewTicker(laneQuiet)
-	defer look.Stop()
+	running := 1
 	for {
 		select {
 		case t := <-done:
@@ -283,7 +317,6 @@ func (l *lanes) get(ctx context.Context, root, c cid.Cid, said *answers) (_ bloc
 			if looks++; newest.moved.Swap(false) && looks < lanePatience {
 				continue
 			}
-			looks = 0
 			l.stalls(newest.id)
 			if !next() {
 				return blockstore.Block{}, false
