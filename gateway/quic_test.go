@@ -30,7 +30,7 @@ func overQUIC(t *testing.T, h http.Handler, change func(*quicServer)) (addr stri
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &quicServer{headers: headerTimeout, grace: shutdownTime, most: maxQUICConnections}
+	s := newQUICServer(nil)
 	if change != nil {
 		change(s)
 	}
@@ -229,7 +229,7 @@ func TestADownloadThatTakesTooLongIsCutWhenTheServerEnds(t *testing.T) {
 }
 
 func TestSoManyQUICConnectionsAndNoMore(t *testing.T) {
-	addr, roots, _ := overQUIC(t, http.NotFoundHandler(), func(s *quicServer) { s.most = 2 })
+	addr, roots, _ := overQUIC(t, http.NotFoundHandler(), func(s *quicServer) { s.crowd.most = 2 })
 	dial := func() (*quic.Conn, error) {
 		return quic.DialAddr(t.Context(), addr, &tls.Config{RootCAs: roots, ServerName: "example.com", NextProtos: []string{"h3"}}, nil)
 	}
