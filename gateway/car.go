@@ -154,9 +154,11 @@ func wholeCAR(r *http.Request, path string) (cid.Cid, bool) {
 
 // NewTrustless is what a node serves to other nodes: blocks and CARs under
 // /ipfs/, nothing else, for any Host. Whoever asks checks what it gets. A block
-// that g does not find is 404. A nil log discards.
-func NewTrustless(g blockstore.Getter, log *slog.Logger) http.Handler {
-	cfg := Config{Blocks: g, Local: g, Log: log, Metrics: prometheus.NewRegistry()}.withDefaults()
+// that g does not find is 404. What is denied is 410 or 451, by the path that was asked for or by a
+// block's CID: whoever asks for a block by its CID alone says nothing of paths that lead to it.
+// A nil log discards.
+func NewTrustless(g blockstore.Getter, denied *deny.Lists, log *slog.Logger) http.Handler {
+	cfg := Config{Blocks: g, Denied: denied, Log: log, Metrics: prometheus.NewRegistry()}.withDefaults().inTurn()
 	c, err := newContent(cfg, nil, true)
 	if err != nil {
 		panic(err) // only boxo's options can fail, and ours don't
@@ -171,6 +173,11 @@ func NewTrustless(g blockstore.Getter, log *slog.Logger) http.Handler {
 		}
 		if !strings.HasPrefix(x.r.URL.Path, "/ipfs/") {
 			x.answerError(nil, cfg.Log, Failure{Status: http.StatusNotFound, Kind: KindNotFound, Step: StepRequest, Message: "blocks and CARs are under /ipfs/"})
+			return
+		}
+		traceOf(x.ctx).set(func(t *trace) { t.whole = asksWhole(x.r) })
+		if err := c.backend.mayServe(x.ctx, x.r.URL.Path); err != nil {
+			x.answerError(nil, cfg.Log, failureOf(x.ctx, http.StatusGone, ""))
 			return
 		}
 		if sent, status, text := c.serve(x.w, x.r, origin{}); !sent {

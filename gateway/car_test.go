@@ -37,7 +37,7 @@ func carBlocks(t *testing.T, body string) (roots, blocks []cid.Cid) {
 
 func trustlessWorld(t *testing.T) *world {
 	w := &world{t: t, store: blockstore.NewMemory()}
-	w.addr = serve(t, NewTrustless(w.store, nil))
+	w.addr = serve(t, NewTrustless(w.store, nil, nil))
 	w.client = clientTo(t, w.addr)
 	return w
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -273,4 +274,49 @@ func TestADeniedPathIsNotServedUnderAnotherThatLeadsThere(t *testing.T) {
 	w.get("http://blog.localhost/d/").want(t, 410, "")
 	write("/ipns/" + name + "/e/index.html")
 	w.get("http://blog.localhost/d/").want(t, 200, "denied") // nothing else is
+}
+
+// TestPeersAreDeniedByPathsToo as far as they say a path: whoever asks for a block by its CID says none.
+func TestPeersAreDeniedByPathsToo(t *testing.T) {
+	var lists *deny.Lists
+	w, write := denying(t, func(c *Config) { lists = c.Denied })
+	root := w.build(map[string]string{"index.html": "x", "docs/a.html": "a", "docs/b.html": "b"})
+	cidOf := func(path string) string {
+		c, err := merkle.Resolve(t.Context(), w.store, root, path)
+		must(t, err)
+		return "/ipfs/" + c.String()
+	}
+	peers := NewTrustless(w.store, lists, nil)
+	at := "/ipfs/" + root.String()
+	status := func(url string) int {
+		out := httptest.NewRecorder()
+		func() {
+			defer func() { _ = recover() }() // a CAR that is cut
+			peers.ServeHTTP(out, httptest.NewRequest("GET", "http://peer"+url, nil))
+		}()
+		return out.Code
+	}
+	for _, c := range []struct {
+		rule   string
+		status map[string]int
+	}{
+		{"# nothing", map[string]int{at + "?format=car": 200, at + "/docs/a.html?format=raw": 406, at + "/docs/a.html?format=car": 200}},
+		{at + "/docs/a.html", map[string]int{
+			at + "/docs/a.html?format=raw": 410, at + "/docs/a.html?format=car": 410, at + "/docs?format=car": 410, at + "?format=car": 410,
+			at + "/docs//a.html?format=car&dag-scope=block": 410, at + "/docs/%61.html?format=raw": 410,
+			at + "/docs/b.html?format=car": 200, at + "?format=car&dag-scope=block": 200, at + "?format=car&dag-scope=entity": 200, at + "?format=raw": 200, at + "/docs?format=car&dag-scope=block": 200,
+			cidOf("docs/a.html") + "?format=raw": 200, cidOf("docs") + "?format=car": 200, // what docs/operations.md says of them
+		}},
+		{at + "/docs/*", map[string]int{at + "/docs?format=raw": 410, at + "?format=car": 410, at + "/index.html?format=car": 200, cidOf("docs") + "?format=raw": 200}},
+		{at + "/*", map[string]int{at + "?format=raw": 410, at + "?format=car": 410, at + "/index.html?format=car": 410, cidOf("docs") + "?format=car": 200}},
+		{cidOf("docs/a.html"), map[string]int{cidOf("docs/a.html") + "?format=raw": 410, at + "/docs/a.html?format=car": 410, at + "/docs/b.html?format=car": 200}},
+		{at + "\n!" + at + "/docs/b.html", map[string]int{at + "?format=raw": 410, at + "/docs/b.html?format=car": 200, at + "/docs/a.html?format=car": 410}},
+	} {
+		write(c.rule)
+		for url, want := range c.status {
+			if got := status(url); got != want {
+				t.Errorf("%s: %s is %d, want %d", c.rule, url, got, want)
+			}
+		}
+	}
 }

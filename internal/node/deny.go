@@ -6,9 +6,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/ipfs/go-cid"
-
-	"github.com/holdfast-sites/holdfast/blockstore"
 	"github.com/holdfast-sites/holdfast/internal/control"
 	"github.com/holdfast-sites/holdfast/naming/deny"
 )
@@ -38,20 +35,6 @@ func (n *Node) watchDenied(ctx context.Context) error {
 		}
 		n.log.Info("denylists read again", "rules", n.denied.Rules())
 	})
-}
-
-// served keeps what is denied from peers, also inside of something else.
-type served struct {
-	blockstore.Getter
-	denied *deny.Lists
-}
-
-// Get implements blockstore.Getter.
-func (s served) Get(ctx context.Context, c cid.Cid) (blockstore.Block, error) {
-	if err := s.denied.CID(c); err != nil {
-		return blockstore.Block{}, err
-	}
-	return s.Getter.Get(ctx, c)
 }
 
 // DenyRequest is about one path, CID, name or domain.

@@ -147,7 +147,7 @@ func (n *Node) mount() (http.Handler, error) {
 	})
 	mux := http.NewServeMux()
 	// Only what is here: a node is nobody's proxy.
-	mux.Handle("/ipfs/", n.forPeers(replicate.IfKept(n.store, gateway.NewTrustless(served{n.care.Mending(), n.denied}, n.log), n.log)))
+	mux.Handle("/ipfs/", n.forPeers(replicate.IfKept(n.store, gateway.NewTrustless(n.care.Mending(), n.denied, n.log), n.log)))
 	mux.Handle("/routing/v1/", routing)
 	if n.cfg.Host {
 		services := n.hostServices(routing)

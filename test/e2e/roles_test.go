@@ -221,7 +221,7 @@ func playCorrupter(ctx context.Context, home, root, source string) error {
 		return err
 	}
 	defer n.Close()
-	whole := gateway.NewTrustless(held, nil)
+	whole := gateway.NewTrustless(held, nil, nil)
 	n.SetHTTP(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		at := 0
 		if r.URL.Query().Get("format") == "car" {

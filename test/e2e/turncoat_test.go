@@ -76,7 +76,7 @@ func playTurncoat(ctx context.Context, home string) error {
 	mux.Handle("/pins", replicate.NewHandler(service, replicate.HandlerConfig{}))
 	mux.Handle("/pins/", replicate.NewHandler(service, replicate.HandlerConfig{}))
 	mux.Handle("/routing/v1/", routing)
-	mux.Handle("/ipfs/", gateway.NewTrustless(shown, nil))
+	mux.Handle("/ipfs/", gateway.NewTrustless(shown, nil, nil))
 	mux.Handle("GET /holdfast/1/host", replicate.NewHostHandler(func(context.Context) (replicate.HostDescription, error) {
 		return replicate.HostDescription{Name: filepath.Base(home), Addrs: n.Addrs(), FreeBytes: 1 << 40, MaxPinBytes: 1 << 40}, nil
 	}, key))
