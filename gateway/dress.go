@@ -94,7 +94,9 @@ func (c *content) setType(a *attempt, r *http.Request, o origin, path string) {
 var ownOfListing = []string{"Content-Security-Policy", "Content-Type", "Content-Disposition"}
 
 // applyHeaders puts the site's own fields over ours. What it says about caching counts
-// up to the end of the record that says what the site is, and not for an error: next time there may be a page.
+// up to the end of the record that says what the site is, and not for an error: next time there may be a page. Nor may
+// it have a page that stands in for what is missing kept for longer than the name's TTL: browsers would
+// take it for the script that the next release has there.
 func (c *content) applyHeaders(a *attempt, r *http.Request, o origin, hs Headers) {
 	if len(hs.rules) == 0 {
 		return
@@ -111,7 +113,7 @@ func (c *content) applyHeaders(a *attempt, r *http.Request, o origin, hs Headers
 			restore(field)
 		}
 	}
-	if a.as != 0 {
+	if a.as != 0 || a.standsIn && a.fresh != nil && outlives(a.header.Get("Cache-Control"), a.fresh()) {
 		restore("Cache-Control")
 	}
 	if cc := a.header.Get("Cache-Control"); cc != ours.Get("Cache-Control") && o.mutable() {
@@ -161,7 +163,7 @@ func (c *content) insteadOf(a *attempt, r *http.Request, o origin, path string) 
 	}
 	again := func() *attempt {
 		b := newAttempt(a.out, r)
-		b.as, b.tagged, b.direct = a.as, a.tagged, a.direct
+		b.as, b.tagged, b.direct, b.standsIn = a.as, a.tagged, a.direct, a.standsIn
 		return b
 	}
 	b := again()

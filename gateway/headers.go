@@ -334,3 +334,8 @@ func capAge(value string, left time.Duration) string {
 	}
 	return strings.TrimSpace(strings.Join(parts, ","))
 }
+
+// outlives tells whether a Cache-Control value has something kept for longer than left.
+func outlives(value string, left time.Duration) bool {
+	return strings.Contains(strings.ToLower(value), "immutable") || capAge(value, left) != strings.TrimSpace(value)
+}

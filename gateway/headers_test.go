@@ -256,3 +256,37 @@ func TestASitesHeadersLeaveTheListOfAFolderAPage(t *testing.T) {
 	r.wantHeader(t, "Content-Type", "text/plain")
 	r.wantHeader(t, "Content-Disposition", "attachment")
 }
+
+func TestAPageThatStandsInForAMissingFileIsNotKeptAsThatFile(t *testing.T) {
+	headers := `/assets/*
+  Cache-Control: public, max-age=31536000, immutable
+/short/*
+  Cache-Control: max-age=5
+/never/*
+  Cache-Control: no-store
+/shared/*
+  Cache-Control: s-maxage=86400
+`
+	for how, site := range map[string]map[string]string{
+		"a rule": {"_redirects": "/* /index.html 200\n"}, "200.html": {"200.html": "app"},
+	} {
+		w := newWorld(t, nil)
+		site["index.html"], site["_headers"], site["assets/there.js"], site["assets/page.html"] = "app", headers, "js", "page"
+		name := w.publish("app", w.build(site)).String()
+		base := "http://" + name + ".ipns.localhost"
+		plain := w.get(base + "/").Header.Get("Cache-Control")
+		age := func(cc string) string { head, _, _ := strings.Cut(cc, "="); return head } // the seconds run
+		for path, want := range map[string]string{
+			"/assets/gone": plain, "/assets/sub/gone": plain, "/shared/x": plain, "/short/x": "max-age=5", "/never/x": "no-store", "/assets/there.js": "", "/assets/page": "",
+		} {
+			r := w.get(base + path)
+			cc := r.Header.Get("Cache-Control")
+			switch {
+			case r.StatusCode != 200:
+				t.Errorf("%s, %s: %s", how, path, r.Status)
+			case want == "" && !strings.Contains(cc, "immutable"), want == plain && (age(cc) != age(plain) || strings.Contains(cc, "immutable")), want != "" && want != plain && cc != want:
+				t.Errorf("%s, %s: Cache-Control %q, want %q", how, path, cc, want)
+			}
+		}
+	}
+}

@@ -35,7 +35,9 @@ func (c *content) serveMissing(w *pacedWriter, r *http.Request, o origin) (sent 
 	}
 	c.standIn(w, r)
 	if o.isolated() && looksLikePage(r.URL.Path) && c.has(r, "/"+fallbackPage) {
-		if a, ok := c.try(w, r, o, o.prefix+"/"+fallbackPage, 0); ok || a.status != http.StatusNotFound {
+		a := newAttempt(w, r)
+		a.standsIn = true
+		if a, ok := c.attempt(a, r, o, o.prefix+"/"+fallbackPage); ok || a.status != http.StatusNotFound {
 			return ok, a.status, string(a.text)
 		}
 	}
@@ -129,7 +131,7 @@ func (c *content) serveRules(w *pacedWriter, r *http.Request, o origin) (matched
 	}
 	c.standIn(w, r)
 	a := newAttempt(w, r)
-	if rule.status != http.StatusOK {
+	if a.standsIn = rule.status == http.StatusOK; !a.standsIn {
 		a.as, a.tagged = rule.status, true
 	}
 	page, err := c.rulePage(r, rule.to.contentPath(m))

@@ -187,6 +187,7 @@ type attempt struct {
 	etag      string  // of the plain content
 	kind      string  // its media type
 	plain     bool    // no sibling is to be looked for
+	standsIn  bool    // it is a page that the site shows where nothing is
 	direct    bool    // it is what the path that was asked for leads to, by no rule: that may depend on more
 	sibling   coding  // that of the file that is read, or is to be read instead
 	instead   string  // path to try in place of a held-back answer: the same in another coding
