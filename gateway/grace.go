@@ -43,7 +43,13 @@ type grace struct {
 func (c *content) serveEarlier(w *pacedWriter, r *http.Request, o origin) bool {
 	t := traceOf(r.Context())
 	s := t.snapshot()
-	if c.grace.earlier == nil || s.name.IsZero() || !s.root.Defined() || !wantsPart(r, s.path) {
+	if c.grace.earlier == nil || s.name.IsZero() || !s.root.Defined() {
+		return false
+	}
+	for _, field := range [...]string{"Accept", "Sec-Fetch-Dest", "Sec-Fetch-Mode"} {
+		addVary(w.Header(), field) // a navigation to it gets another answer
+	}
+	if !wantsPart(r, s.path) {
 		return false
 	}
 	before, until, ok := c.grace.before(r.Context(), s)
@@ -65,7 +71,6 @@ func (c *content) serveEarlier(w *pacedWriter, r *http.Request, o origin) bool {
 	a.adjust = func(h http.Header) {
 		left := max(min(until.Sub(c.grace.now()), earlierMaxAge), 0)
 		h.Set("Cache-Control", fmt.Sprintf("public, max-age=%d", int64(left/time.Second)))
-		h.Add("Vary", "Accept, Sec-Fetch-Dest, Sec-Fetch-Mode") // a navigation to it gets another answer
 	}
 	r2 := r.Clone(r.Context())
 	plainTags(r2.Header, a.accepts)

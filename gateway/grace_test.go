@@ -141,6 +141,19 @@ func TestOldPagesAreNotShownToWhoeverOpensThem(t *testing.T) {
 	}
 }
 
+// TestWhoeverOpensAPartOfAnOldPageHasNotGivenAllItsAnswer: a cache between would else keep the 404 for the page that wants the part.
+func TestWhoeverOpensAPartOfAnOldPageHasNotGivenAllItsAnswer(t *testing.T) {
+	w, _, site := changed(t, newSite, nil)
+	for range 2 { // also where it is ready
+		for path, status := range map[string]int{"/img/a.png": 404, "/about.html": 404, "/app.2.js": 200} {
+			r := w.get(site+path, "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document", "Accept", "text/html")
+			if v := strings.Join(r.Header.Values("Vary"), ","); r.StatusCode != status || strings.Contains(v, "Sec-Fetch-Dest") != (status == 404) || status == 404 && !strings.Contains(v, "Sec-Fetch-Mode") {
+				t.Errorf("%s: %s, Vary %q", path, r.Status, v)
+			}
+		}
+	}
+}
+
 func TestTheNewReleasesRulesComeBeforeOldFilesUnlessTheyCatchAll(t *testing.T) {
 	files := map[string]string{
 		"index.html": "new home", "b.png": "new image",
