@@ -68,7 +68,9 @@ type Failure struct {
 	Asked    []string `json:"asked,omitempty"`   // who was asked, with what each said
 	Holders  []string `json:"holders,omitempty"` // who is believed to hold the site
 	Millis   int64    `json:"elapsed_ms"`
-	SitePage string   `json:"site_page,omitempty"` // URL of what this gateway knows of the site
+	// Ended is when the record of the name ended, where that is why; Root is then what it led to.
+	Ended    time.Time `json:"record_ended,omitzero"`
+	SitePage string    `json:"site_page,omitempty"` // URL of what this gateway knows of the site
 }
 
 // asker is an error that knows who was asked.
@@ -123,6 +125,12 @@ func (f *Failure) fromTrace(ctx context.Context, t *trace) {
 				said = answer.Err.Error()
 			}
 			f.Asked = append(f.Asked, answer.Source+": "+said)
+		}
+		if rec := re.Expired; errors.Is(err, naming.ErrExpired) && !rec.IsZero() {
+			f.Ended, f.Sequence = rec.ValidUntil(), rec.Sequence()
+			if root, ok := rec.Root(); ok {
+				f.Root = root.String()
+			}
 		}
 	}
 	f.Kind = classify(ctx, err)

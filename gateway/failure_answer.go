@@ -156,6 +156,9 @@ func (f Failure) way() []stage {
 
 // heading is the failure in a few words.
 func (f Failure) heading() string {
+	if !f.Ended.IsZero() {
+		return "This site's time is up"
+	}
 	switch f.Kind {
 	case KindNotFound:
 		if f.Step == StepName || f.Step == StepRecord {
@@ -190,6 +193,13 @@ func (f Failure) heading() string {
 
 // advice is what the reader can do.
 func (f Failure) advice() string {
+	if !f.Ended.IsZero() {
+		out := "Its author signed for it until " + f.Ended.UTC().Format("2 January 2006") + ", and no gateway may show it under this name until the author publishes it again. Tell the author."
+		if f.Root != "" {
+			out += " What it showed last may still be had, at any gateway, under /ipfs/" + f.Root + "."
+		}
+		return out
+	}
 	switch f.Kind {
 	case KindUnavailable:
 		return "The content may exist; those who hold it could not be reached. Try again later, or at another gateway: the address is the same everywhere."

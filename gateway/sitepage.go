@@ -30,6 +30,7 @@ type sitePage struct {
 	Sequence   uint64 // of the record
 	ValidUntil time.Time
 	MovedTo    string // the name that publishes for it, where that is another
+	Closed     bool   // that is so for ever, by a last record
 	Copies     Copies
 	Releases   []releaseLine // newest first
 	Older      int           // releases before those listed
@@ -93,6 +94,7 @@ func (g *gateway) sitePage(x *transaction, h host, s Site, chain []naming.Resolu
 		p.MovedTo = to.String()
 	}
 	for _, r := range chain {
+		p.Closed = p.Closed || r.Record.IsLast()
 		if end := r.Record.ValidUntil(); end.Before(p.ValidUntil) {
 			p.ValidUntil = end
 		}

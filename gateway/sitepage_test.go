@@ -236,3 +236,62 @@ func TestWhatNobodySignedIsServedAndHasNoPage(t *testing.T) {
 	w.get("http://"+name+".ipns.localhost/plain/file.txt").want(t, 200, "")
 	w.get("http://localhost/-/site/"+name).want(t, 404, "")
 }
+
+func TestSitePageOfANameWhoseTimeIsUpSaysSo(t *testing.T) {
+	w := newWorld(t, nil)
+	root := w.build(blog)
+	_, err := w.keys.New("blog")
+	must(t, err)
+	signer, err := w.keys.Signer("blog")
+	must(t, err)
+	end := time.Now().Add(-48 * time.Hour)
+	st, err := naming.Next(naming.Record{}, naming.Statement{Value: "/ipfs/" + root.String(), ValidUntil: end})
+	must(t, err)
+	rec, err := signer.Sign(st)
+	must(t, err)
+	must(t, w.records.Accept(t.Context(), rec))
+	name := signer.Name().String()
+	for _, url := range []string{"http://localhost/-/site/" + name, "http://" + name + ".ipns.localhost/"} {
+		for _, accept := range []string{"text/html", "application/json", "text/plain"} {
+			r := w.get(url, "Accept", accept)
+			r.want(t, 502, "")
+			body := html.UnescapeString(r.body)
+			for _, s := range []string{"until " + end.UTC().Format("2 January 2006"), "Tell the author", "/ipfs/" + root.String()} {
+				if !strings.Contains(body, s) {
+					t.Errorf("%s as %s: %q is not said: %s", url, accept, s, body)
+				}
+			}
+			if accept != "application/json" && !strings.Contains(body, "This site's time is up") {
+				t.Errorf("%s as %s: %s", url, accept, body)
+			}
+		}
+	}
+}
+
+func TestSitePageOfANameThatMovedForGoodLeadsToTheNewOne(t *testing.T) {
+	w := newWorld(t, nil)
+	old, root := w.publish("old", w.build(blog)), w.build(map[string]string{"index.html": "<title>Moved</title>"})
+	to := w.publish("new", root)
+	seed, err := w.keys.Seed("old")
+	must(t, err)
+	recovery, err := seed.Recovery()
+	must(t, err)
+	signer, err := w.keys.Signer("old")
+	must(t, err)
+	best, err := w.records.Best(t.Context(), old)
+	must(t, err)
+	last, err := naming.SignLast(signer, recovery, best, to)
+	must(t, err)
+	must(t, w.records.Accept(t.Context(), last))
+	w.resolver.Accepted(last)
+	r := w.get("http://localhost/-/site/" + old.String())
+	r.want(t, 200, "")
+	for _, s := range []string{"Moved for good to", `href="/-/site/` + to.String() + `"`, "closed this name", root.String(), "<h1>Moved</h1>"} {
+		if !strings.Contains(r.body, s) {
+			t.Errorf("%q is not on the page: %s", s, r.body[strings.Index(r.body, "<main"):])
+		}
+	}
+	if r := w.get("http://localhost/-/site/" + to.String()); strings.Contains(r.body, "Moved for good") {
+		t.Error("the new name is said to have moved")
+	}
+}

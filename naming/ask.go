@@ -327,7 +327,7 @@ func (a *asking) outcome() (Resolution, error) {
 	}
 	res.Answers, expired.Answers = a.answers(), a.answers()
 	if res.Record.IsZero() {
-		return expired, &ResolveError{Name: a.name, Kind: a.failure(expired.Record), Answers: a.answers()}
+		return expired, &ResolveError{Name: a.name, Kind: a.failure(expired.Record), Expired: expired.Record, Answers: a.answers()}
 	}
 	return res, nil
 }

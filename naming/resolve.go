@@ -146,7 +146,8 @@ type Answer struct {
 // ResolveError is a failed resolve, with the answers of everybody that was asked.
 type ResolveError struct {
 	Name    Name
-	Kind    error // ErrNotFound, ErrUnavailable, ErrOlder, or ErrExpired with the record's end and the clock
+	Kind    error  // ErrNotFound, ErrUnavailable, ErrOlder, or ErrExpired with the record's end and the clock
+	Expired Record // the best that was seen of those; may be zero
 	Answers []Answer
 }
 
