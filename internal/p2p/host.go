@@ -10,11 +10,9 @@ import (
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/pnet"
 	"github.com/libp2p/go-libp2p/p2p/host/peerstore/pstoremem"
-	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
@@ -44,7 +42,7 @@ func newHost(cfg Config, g *gate, dns *madns.Resolver) (host.Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	limits, err := resourceManager()
+	limits, err := resourceManager(cfg.AllowPrivate)
 	if err != nil {
 		return nil, err
 	}
@@ -124,22 +122,6 @@ func announce(texts []string) (addrs []ma.Multiaddr, err error) {
 		addrs = append(addrs, a)
 	}
 	return addrs, nil
-}
-
-func resourceManager() (network.ResourceManager, error) {
-	limits := rcmgr.DefaultLimits
-	libp2p.SetDefaultServiceLimits(&limits)
-	// One peer gets a share of the HTTP streams, not all of them.
-	limits.AddProtocolPeerLimit(httpProtocol,
-		rcmgr.BaseLimit{Streams: 64, StreamsInbound: 64, StreamsOutbound: 64, Memory: 32 << 20},
-		rcmgr.BaseLimitIncrease{})
-	// A peer has one stream of names each way, and for a moment the one that it replaces.
-	limits.AddProtocolPeerLimit(NamesProtocol,
-		rcmgr.BaseLimit{Streams: 8, StreamsInbound: 4, StreamsOutbound: 4, Memory: 4 << 20},
-		rcmgr.BaseLimitIncrease{})
-	// Above what the connection manager trims to, or it would never trim, and strangers that came first keep the others out.
-	system := rcmgr.PartialLimitConfig{System: rcmgr.ResourceLimits{Conns: connMost, ConnsInbound: connMost * 3 / 4, ConnsOutbound: connMost * 3 / 4}}
-	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(system.Build(limits.Scale(hostMemory, hostFiles))))
 }
 
 // dialable is the host's addresses, each with /p2p/ID, the ones that work from
