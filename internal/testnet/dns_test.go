@@ -49,6 +49,7 @@ func page(t *testing.T, at, domain, path string) (status int, body string, maxAg
 }
 
 func TestAGatewayServesADomainForAsLongAsItsDNSLinkHolds(t *testing.T) {
+	t.Parallel()
 	d := dnstest.New(t)
 	now := time.Unix(1_700_000_000, 0)
 	resolver, err := dns.Parse(d.UDP(), dns.Options{})
@@ -134,6 +135,7 @@ func build(t *testing.T, store blockstore.Store, dir string) (root string) {
 }
 
 func TestANodeServesDomainsOnlyWhereItMayAskDNS(t *testing.T) {
+	t.Parallel()
 	d := dnstest.New(t)
 	secure, _ := d.HTTPS()
 	for what, tt := range map[string]struct {
@@ -164,6 +166,7 @@ func TestANodeServesDomainsOnlyWhereItMayAskDNS(t *testing.T) {
 }
 
 func TestADNSWithoutRecordsAnswersThatThereIsNothing(t *testing.T) {
+	t.Parallel()
 	d := dnstest.New(t)
 	r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, d.Addr())

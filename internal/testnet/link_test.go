@@ -50,7 +50,7 @@ func dial(t *testing.T, ls Links) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	return c
 }
 
@@ -159,7 +159,7 @@ func TestAStallHoldsWhatMendLetsGo(t *testing.T) {
 	}
 	ls.Mend()
 	for _, c := range []net.Conn{c, late} {
-		_ = c.SetReadDeadline(time.Now().Add(time.Minute))
+		_ = c.SetReadDeadline(time.Now().Add(patience))
 		if n, err := c.Read(make([]byte, 1)); n != 1 || err != nil {
 			t.Errorf("after the mend: %d bytes, %v", n, err)
 		}

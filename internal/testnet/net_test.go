@@ -3,6 +3,7 @@ package testnet
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +20,19 @@ import (
 	"github.com/holdfast-sites/holdfast/internal/node"
 )
 
+// patience is for what takes seconds on a machine that isn't busy.
+const patience = 2 * time.Minute
+
 const fileBytes = 64 << 10
+
+// TestMain runs more tests beside each other than there are processors: they wait for clocks and for slow links.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if at := flag.Lookup("test.parallel"); at.Value.String() == at.DefValue {
+		_ = at.Value.Set(strconv.Itoa(4 * runtime.NumCPU()))
+	}
+	m.Run()
+}
 
 // site is a folder and what is in it, by path.
 type site struct {
@@ -76,7 +90,7 @@ func inState(p author.Published, state string) (names []string) {
 func servesWhole(g *Peer, p author.Published, s site) {
 	t := g.net.t
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for path, want := range s.files {
 		status, got, err := g.Read(ctx, p.Name+".ipns", strings.ReplaceAll(path, " ", "%20"))
@@ -100,6 +114,7 @@ func long(t *testing.T) {
 }
 
 func TestASlowNetworkIsOnlySlow(t *testing.T) {
+	t.Parallel()
 	long(t)
 	n := New(t)
 	alice := n.Host("alice")
@@ -121,6 +136,7 @@ func TestASlowNetworkIsOnlySlow(t *testing.T) {
 }
 
 func TestAHostCutOffInMidFetchGoesOnWhenItIsBack(t *testing.T) {
+	t.Parallel()
 	long(t)
 	n := New(t)
 	alice := n.Host("alice")
@@ -151,10 +167,11 @@ func TestAHostCutOffInMidFetchGoesOnWhenItIsBack(t *testing.T) {
 }
 
 func TestASpareTakesThePlaceOfAHostThatStalls(t *testing.T) {
+	t.Parallel()
 	long(t)
 	n := New(t)
 	n.Config = func(c *node.Config) {
-		c.Timeouts = node.TimeoutsConfig{Connect: soon(time.Second), Request: soon(2 * time.Second), Resolve: soon(time.Second)}
+		c.Timeouts = node.TimeoutsConfig{Connect: soon(2 * time.Second), Request: soon(5 * time.Second), Resolve: soon(2 * time.Second)}
 	}
 	hosts := map[string]*Peer{"alice": n.Host("alice"), "bob": n.Host("bob"), "carol": n.Host("carol")}
 	anna := n.Author("anna", hosts["alice"], hosts["bob"], hosts["carol"])
@@ -178,6 +195,7 @@ func TestASpareTakesThePlaceOfAHostThatStalls(t *testing.T) {
 }
 
 func TestAGatewayCutOffFromOneHolderServesFromTheOther(t *testing.T) {
+	t.Parallel()
 	n := New(t)
 	alice := n.Host("alice")
 	bob := n.Host("bob", alice)
@@ -207,6 +225,7 @@ func TestAGatewayCutOffFromOneHolderServesFromTheOther(t *testing.T) {
 }
 
 func TestAnAuthorWhomNobodyCanDialPublishes(t *testing.T) {
+	t.Parallel()
 	n := New(t)
 	alice := n.Host("alice")
 	bob := n.Host("bob", alice)
@@ -226,6 +245,7 @@ func TestAnAuthorWhomNobodyCanDialPublishes(t *testing.T) {
 }
 
 func TestARestartedPeerIsTheSameAtTheSameAddress(t *testing.T) {
+	t.Parallel()
 	n := New(t)
 	alice := n.Host("alice")
 	anna := n.Author("anna", alice)
@@ -256,7 +276,7 @@ func TestNothingRunsOnAfterANet(t *testing.T) {
 	t.Run("to start what a process starts once", round)
 	before := runtime.NumGoroutine()
 	t.Run("a net", round)
-	deadline := time.NewTimer(time.Minute)
+	deadline := time.NewTimer(patience)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for runtime.NumGoroutine() > before {

@@ -9,6 +9,7 @@ import (
 )
 
 func TestAPageAboutASiteSaysWhatItsNodeKnowsItself(t *testing.T) {
+	t.Parallel()
 	n := New(t)
 	n.Config = func(c *node.Config) { c.Gateway.Listen = "127.0.0.1:0" }
 	alice := n.Host("alice")

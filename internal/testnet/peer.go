@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	callTime  = time.Minute      // for one call to a node
-	startTime = 30 * time.Second // until a node is ready
+	callTime  = 2 * time.Minute // for one call to a node
+	startTime = 2 * time.Minute // until a node is ready
 )
 
 // Peer is one node of a net.

@@ -39,6 +39,7 @@ func (o *orphaned) took() (n int) {
 }
 
 func TestAHostThatIsUpAndDownAllTheTimeIsReplacedOnceAtMost(t *testing.T) {
+	t.Parallel()
 	o := orphan(t)
 	h := o.hosts
 	o.settled()
@@ -61,6 +62,7 @@ func TestAHostThatIsUpAndDownAllTheTimeIsReplacedOnceAtMost(t *testing.T) {
 }
 
 func TestAHostThatComesBackStaleHoldsTheNewReleaseBeforeItCounts(t *testing.T) {
+	t.Parallel()
 	o, anna := cared(t)
 	h := o.hosts
 	h[0].Stop()
@@ -94,6 +96,7 @@ func (o *orphaned) publishAgain(anna *Peer, s site) (pub author.Published) {
 }
 
 func TestAReleaseOfOneSideOfACutIsThatOfBothWhenItMends(t *testing.T) {
+	t.Parallel()
 	o, anna := cared(t)
 	h := o.hosts
 	o.settled()

@@ -187,7 +187,7 @@ func (o *orphaned) until(what string, is func() bool) {
 	o.t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(90 * time.Second); !is(); <-tick.C {
+	for end := time.Now().Add(patience); !is(); <-tick.C {
 		if time.Now().After(end) {
 			for h := range o.pins {
 				o.t.Logf("%s: %v\n%+v", h.Name, o.info(h), o.report(h))
@@ -198,6 +198,7 @@ func (o *orphaned) until(what string, is func() bool) {
 }
 
 func TestASiteOutlivesItsAuthorAndOneHolderAfterTheOther(t *testing.T) {
+	t.Parallel()
 	o := orphan(t)
 	h := o.hosts
 	o.until("the standbys have seen the holders", o.standbysSee)
@@ -229,6 +230,7 @@ func TestASiteOutlivesItsAuthorAndOneHolderAfterTheOther(t *testing.T) {
 }
 
 func TestAHostThatAnswersAndHoldsNothingIsReplaced(t *testing.T) {
+	t.Parallel()
 	o := orphan(t)
 	h := o.hosts
 	o.until("the standbys have seen the holders", o.standbysSee)
@@ -245,6 +247,7 @@ func TestAHostThatAnswersAndHoldsNothingIsReplaced(t *testing.T) {
 }
 
 func TestAKeeperThatIsRestartedInATakeOverGoesOn(t *testing.T) {
+	t.Parallel()
 	o := orphan(t)
 	h := o.hosts
 	o.until("the standbys have seen the holders", o.standbysSee)

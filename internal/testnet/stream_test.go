@@ -83,6 +83,7 @@ func (f *film) gave(gate *Peer) (blocks []int64) {
 }
 
 func TestALargeFileComesFromSeveralHoldersAtOnce(t *testing.T) {
+	t.Parallel()
 	f := newFilm(t, 3, 12)
 	t.Run("all of them give", func(t *testing.T) {
 		gate := f.showing("gate", 16<<20)

@@ -24,7 +24,7 @@ func followUntil(p *Peer, what string, ok func(node.Follow) bool) node.Follow {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.After(time.Minute); ; {
+	for end := time.After(patience); ; {
 		var all node.Follows
 		if err := p.Call("follows", struct{}{}, &all); err != nil {
 			t.Fatal(err)
@@ -46,7 +46,7 @@ func keepsNothing(p *Peer) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.After(time.Minute); ; {
+	for end := time.After(patience); ; {
 		var u node.HostUsage
 		if err := p.Call("usage", struct{}{}, &u); err != nil {
 			t.Fatal(err)
@@ -73,6 +73,7 @@ func helped(t *testing.T, size int) (n *Net, alice, anna, vera *Peer, p author.P
 }
 
 func TestAVolunteersCopyOutlivesTheHostsAndARestart(t *testing.T) {
+	t.Parallel()
 	n, alice, anna, vera, p := helped(t, 1<<20)
 	f := follow(vera, p.Name, 2, 0)
 	if f.State != node.FollowWhole || f.Held != p.Root || f.Bytes < 1<<20 {
@@ -95,6 +96,7 @@ func TestAVolunteersCopyOutlivesTheHostsAndARestart(t *testing.T) {
 }
 
 func TestAVolunteerKeepsWhatItHasWhereTheNewReleaseIsTooLarge(t *testing.T) {
+	t.Parallel()
 	n, _, anna, vera, p := helped(t, 256<<10)
 	const quota = 512 << 10
 	if f := follow(vera, p.Name, 2, quota); f.State != node.FollowWhole {
@@ -112,6 +114,7 @@ func TestAVolunteerKeepsWhatItHasWhereTheNewReleaseIsTooLarge(t *testing.T) {
 }
 
 func TestWhoEndsACopyGetsTheSpaceBack(t *testing.T) {
+	t.Parallel()
 	_, _, _, vera, p := helped(t, 256<<10)
 	follow(vera, p.Name, 2, 0)
 	f := follow(vera, p.Name, 0, 0) // the name is followed on
@@ -131,6 +134,7 @@ func TestWhoEndsACopyGetsTheSpaceBack(t *testing.T) {
 }
 
 func TestAVolunteerIsNobodysHost(t *testing.T) {
+	t.Parallel()
 	_, _, anna, vera, p := helped(t, 64<<10)
 	follow(vera, p.Name, 2, 0)
 	if err := vera.Call("invite", node.Address{Address: "anna"}, nil); err == nil {
