@@ -12,10 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-sites/holdfast/test/program"
 	"github.com/holdfast-sites/holdfast/test/world"
 )
 
-func TestMain(m *testing.M) { world.Main(m) }
+func TestMain(m *testing.M) { program.Main(m) }
 
 // chromium is a running browser with one page.
 type chromium struct {

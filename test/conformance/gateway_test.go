@@ -15,10 +15,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/holdfast-sites/holdfast/test/program"
 	"github.com/holdfast-sites/holdfast/test/world"
 )
 
-func TestMain(m *testing.M) { world.Main(m) }
+func TestMain(m *testing.M) { program.Main(m) }
 
 // public is a host name with subdomains, as a public gateway has it.
 const public = "example.com"

@@ -67,8 +67,9 @@ func (a *authority) names() []string {
 
 // newAuthority finds every name at this machine, and every TXT record in the file.
 func newAuthority(t *testing.T, w *world, txtFile string) *authority {
-	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
-	t.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
+	// Not t.Setenv, which wants a test alone: nobody else reads these.
+	os.Setenv("PEBBLE_VA_NOSLEEP", "1")
+	os.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
 	quiet := stdlog.New(io.Discard, "", 0)
 	store := db.NewMemoryStore()
 	issuer := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {}})
@@ -105,7 +106,8 @@ func newAuthority(t *testing.T, w *world, txtFile string) *authority {
 
 // TestCertificatesComeForWhatIsKeptAndForNothingElse goes to a real authority with the real program.
 func TestCertificatesComeForWhatIsKeptAndForNothingElse(t *testing.T) {
-	w := newWorld(t)
+	t.Parallel()
+	w := newWorld(t, 1)
 	var p published
 	w.writeFiles("site", map[string][]byte{"index.html": []byte("<h1>hello</h1>")})
 	w.must(&p, "gate", "publish", w.home("site"), "--site", "blog", "--copies", "0", "--network", "offline")
@@ -146,7 +148,7 @@ ca_roots = %[4]q
 	}
 	for _, host := range []string{"site.example", "a.wild.example", "kept.example"} { // two of the config, one on demand
 		var err error
-		for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+		for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 			if err = read(host); err == nil {
 				break
 			}
@@ -166,7 +168,8 @@ ca_roots = %[4]q
 }
 
 func TestAGatewayWhoseAuthorityIsDownServesWhatItCan(t *testing.T) {
-	w := newWorld(t)
+	t.Parallel()
+	w := newWorld(t, 1)
 	w.writeFiles("site", map[string][]byte{"index.html": []byte("<h1>hello</h1>")})
 	w.must(nil, "gate", "publish", w.home("site"), "--site", "blog", "--copies", "0", "--network", "offline")
 	gone := httptest.NewServer(nil)
@@ -188,7 +191,7 @@ files = [{cert = %q, key = %q}]
 		default:
 		}
 	}, "gate", "serve", "--network", "offline")
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(patience)
 	for told := false; !told; {
 		select {
 		case line := <-said:

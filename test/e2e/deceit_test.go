@@ -12,7 +12,7 @@ import (
 
 func TestAHostThatLacksOneBlockFailsItsAuditAndASpareTakesItsPlace(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 4)
 	honest := w.hosts("alice", "bob")
 	_, liar := w.role("hollow", "mallory")
 	w.add("author", liar.Pins, liar.Token, "mallory")
@@ -67,7 +67,7 @@ func TestAHostThatLacksOneBlockFailsItsAuditAndASpareTakesItsPlace(t *testing.T)
 
 func TestAHostThatSignsAFalseProofIsNotCounted(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 1)
 	_, liar := w.role("forger", "mallory")
 	w.add("author", liar.Pins, liar.Token, "mallory")
 	s := w.writeSite("one")
@@ -83,7 +83,7 @@ func TestAHostThatSignsAFalseProofIsNotCounted(t *testing.T) {
 
 func TestAPeerThatServesWrongBytesIsNamedAndAnotherUsed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 2)
 	host := w.hosts("alice")[0]
 	w.know("author", host)
 	s := w.writeSite("one")
@@ -100,7 +100,8 @@ func TestAPeerThatServesWrongBytesIsNamedAndAnotherUsed(t *testing.T) {
 		t.Errorf("nothing is said of %s: %s", corrupter.Peer, r.stderr)
 	}
 
-	// Nobody else has it.
+	// Nobody else has it, which is waited for a minute else.
+	w.configure("stranger", "[timeouts]\nidle = \"10s\"\n")
 	out = w.home("other")
 	r = w.try("stranger", append([]string{"get", "/ipfs/" + p.Root, "-o", out, "--peer", corrupter.Addrs[0]}, loopback...)...)
 	if r.code != 5 && r.code != 6 {

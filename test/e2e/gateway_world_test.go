@@ -33,7 +33,6 @@ func (w *world) serveSecure(home string) (n *node, plain, secure string) {
 	w.t.Helper()
 	n = &node{w: w, home: home}
 	line := n.startCommand(w.command(context.Background(), home, "serve", "--network", "offline"))
-	w.t.Cleanup(n.kill)
 	var r secureReady
 	if err := json.Unmarshal(line, &r); err != nil {
 		w.t.Fatal(err)
@@ -85,7 +84,8 @@ func readerAt(t *testing.T, plain, secure string, roots *x509.CertPool) *http.Cl
 
 // TestAGatewayServesTheWorld goes through what an operator sets up for a public gateway, with the real program.
 func TestAGatewayServesTheWorld(t *testing.T) {
-	w := newWorld(t)
+	t.Parallel()
+	w := newWorld(t, 1)
 	film := make([]byte, 24<<20)
 	_, _ = rand.Read(film)
 	w.writeFiles("site", map[string][]byte{"index.html": []byte("<h1>hello</h1>"), "film.mp4": film})
@@ -207,13 +207,14 @@ format = "vhost_combined"
 		t.Errorf("%d bytes, %v", rest, err)
 	}
 	<-ended
-	if code := n.cmd.ProcessState.ExitCode(); code != 0 {
+	if code := n.Cmd.ProcessState.ExitCode(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 }
 
 func TestAGatewayThatCantServeSaysWhatToDo(t *testing.T) {
-	w := newWorld(t)
+	t.Parallel()
+	w := newWorld(t, 1)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -8,14 +8,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 func TestASecondProcessOnAHomeIsToldWhoHoldsIt(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 2)
 	gate := w.gateway("home")
-	pid := strconv.Itoa(gate.cmd.Process.Pid)
+	pid := strconv.Itoa(gate.Cmd.Process.Pid)
 	held := func(what string, r result, by, pid string) {
 		t.Helper()
 		if r.code != 5 {
@@ -27,7 +26,7 @@ func TestASecondProcessOnAHomeIsToldWhoHoldsIt(t *testing.T) {
 	}
 	serve := append([]string{"serve", "--gateway", "127.0.0.1:0"}, loopback...)
 	held("a second node", w.try("home", serve...), "holdfast serve", pid)
-	gate.kill()
+	gate.Kill()
 
 	// A lock ends with its process, however that ended.
 	gate.start()
@@ -40,18 +39,14 @@ func TestASecondProcessOnAHomeIsToldWhoHoldsIt(t *testing.T) {
 	waiting := make(chan struct{})
 	pub := w.begin(once("place", func() { close(waiting) }), "home", append([]string{"publish", s.dir, "--site", "blog", "--progress"}, loopback...)...)
 	<-waiting
-	if err := pub.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	pub.signal(syscall.SIGSTOP)
 	pid = strconv.Itoa(pub.cmd.Process.Pid)
 	held("a node beside a publish", w.try("home", serve...), "holdfast publish", pid)
 	held("a build beside a publish", w.try("home", "build", s.dir), "holdfast publish", pid)
 	// What needs no blocks needs no turn.
 	w.must(nil, "home", "host", "list")
-	if err := pub.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
-	if r := pub.wait(time.Minute); r.code != 0 {
+	pub.signal(syscall.SIGCONT)
+	if r := pub.wait(); r.code != 0 {
 		t.Fatalf("the publish ended with %d: %s%s", r.code, r.out, r.stderr)
 	}
 	if st := w.status("home", "--check"); len(st.Hosts) != 1 || st.Hosts[0].State != "proved" {
@@ -72,7 +67,7 @@ func once(step string, f func()) func(line string) {
 
 func TestCommandsWorkThroughTheNodeThatRunsOnTheHome(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 3)
 	hosts := w.hosts("alice", "bob")
 	one, two, three := w.writeSite("one"), w.writeSite("two"), w.writeSite("three")
 
@@ -100,7 +95,7 @@ func TestCommandsWorkThroughTheNodeThatRunsOnTheHome(t *testing.T) {
 	if handed.Alias != "blog" {
 		t.Errorf("handed over: %+v", handed)
 	}
-	until(t, 30*time.Second, "what was handed over is live", func() bool {
+	until(t, "what was handed over is live", func() bool {
 		st := w.status("home")
 		return st.Number == 2 && st.Live
 	})
@@ -117,7 +112,7 @@ func TestCommandsWorkThroughTheNodeThatRunsOnTheHome(t *testing.T) {
 	}
 	servedWhole(t, gate.Gateway, "blog", three)
 	for _, h := range hosts {
-		until(t, 10*time.Second, "nothing is left at "+h.home, func() bool { return len(w.pins(h.ready)) == 1 })
+		until(t, "nothing is left at "+h.home, func() bool { return len(w.pins(h.ready)) == 1 })
 	}
 
 	// A node that is killed under its client.
@@ -125,8 +120,8 @@ func TestCommandsWorkThroughTheNodeThatRunsOnTheHome(t *testing.T) {
 	placing = make(chan struct{})
 	pub = w.begin(once("place", func() { close(placing) }), "home", "publish", four.dir, "--site", "blog", "--progress")
 	<-placing
-	gate.kill()
-	cut := pub.wait(20 * time.Second)
+	gate.Kill()
+	cut := pub.wait()
 	if kind, message, _ := cut.failure(t); cut.code != 5 || kind != "unavailable" || !strings.Contains(message, "went away") {
 		t.Errorf("a publish whose node was killed: exit code %d, %s: %s", cut.code, kind, message)
 	}
@@ -137,7 +132,7 @@ func TestCommandsWorkThroughTheNodeThatRunsOnTheHome(t *testing.T) {
 
 func TestCtrlCDuringAPublishLeavesThingsWhole(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 2)
 	host := w.hosts("alice")[0]
 	w.know("author", host)
 	old, next := w.cutSite(1), w.cutSite(2)
@@ -153,7 +148,7 @@ func TestCtrlCDuringAPublishLeavesThingsWhole(t *testing.T) {
 		}), "author", append([]string{"publish", next.dir, "--site", "blog", "--progress"}, loopback...)...)
 		close(started)
 		<-interrupted
-		r := pub.wait(20 * time.Second)
+		r := pub.wait()
 		if r.code == 0 && step != "sign" {
 			t.Errorf("%s: exit code 0: %s", step, r.out)
 		}
@@ -177,7 +172,7 @@ func TestCtrlCDuringAPublishLeavesThingsWhole(t *testing.T) {
 
 func TestTheEnvironmentNamesTheHomeAndTheFlagWins(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 1)
 	keys := func(home string, args ...string) (aliases []string) {
 		t.Helper()
 		cmd := w.command(t.Context(), "unused", args...)
@@ -208,7 +203,7 @@ func TestTheEnvironmentNamesTheHomeAndTheFlagWins(t *testing.T) {
 
 func TestAPortThatIsTakenIsSaid(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 1)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,7 +16,7 @@ import (
 
 func TestAHostKilledInTheMiddleOfAFetchFinishesAfterItsRestart(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 1)
 	host := w.hosts("alice")[0]
 	w.know("author", host)
 	files := map[string][]byte{"index.html": []byte("large"), "404.html": []byte("no")}
@@ -28,7 +27,8 @@ func TestAHostKilledInTheMiddleOfAFetchFinishesAfterItsRestart(t *testing.T) {
 
 	args := append([]string{"publish", s.dir, "--site", "blog", "--copies", "1"}, loopback...)
 	pub := w.begin(nil, "author", args...)
-	done := func() (bytes int64) {
+	done := func() (bytes int64) { // -1: the host has not been asked yet
+		bytes = -1
 		for _, p := range w.pins(host.ready) {
 			if p.Status == replicate.Pinned {
 				t.Fatal("the fetch was over before its middle was seen")
@@ -38,22 +38,23 @@ func TestAHostKilledInTheMiddleOfAFetchFinishesAfterItsRestart(t *testing.T) {
 		return bytes
 	}
 	const middle = 4 << 20
-	until(t, time.Minute, "some of the site is at the host", func() bool { return done() > middle })
-	// The source holds its breath, so that the kill is sure to be in the middle.
-	if err := pub.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	until(t, "the host is asked", func() bool { return done() >= 0 })
+	// The source takes short breaths and holds them when it is looked at, so that the kill is sure to be in the middle.
+	until(t, "some of the site is at the host", func() bool {
+		pub.signal(syscall.SIGCONT)
+		time.Sleep(10 * time.Millisecond)
+		pub.signal(syscall.SIGSTOP)
+		return done() > middle
+	})
 	if n := done(); n <= middle || n >= 48<<20 {
 		t.Fatalf("%d bytes are at the host: that is not the middle", n)
 	}
-	host.kill()
+	host.Kill()
 	host.comeBack()
-	if err := pub.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
+	pub.signal(syscall.SIGCONT)
 
 	// Whether the author had the patience is one thing; the site has to get there in any case.
-	first := pub.wait(2 * time.Minute)
+	first := pub.wait()
 	if first.code != 0 {
 		if kind, message, _ := first.failure(t); kind != "unavailable" {
 			t.Errorf("the publish ended with %s: %s", kind, message)
@@ -116,11 +117,11 @@ func (c cut) String() string {
 
 func TestAPublishCutOffAnywhereLeavesTheOldReleaseAndCompletesWhenRunAgain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 3)
 	hosts := w.hosts("alice", "bob")
 	w.know("author", hosts...)
 	// Readers ask again soon, so that what they see is what the hosts say now.
-	w.config("author", "[publish]\nttl = \"1s\"\n")
+	w.configure("author", "[publish]\nttl = \"1s\"\n")
 	began := time.Now()
 	old := w.cutSite(0)
 	last := w.publish("author", old.dir)
@@ -160,7 +161,7 @@ func TestAPublishCutOffAnywhereLeavesTheOldReleaseAndCompletesWhenRunAgain(t *te
 		if p.Number != number || p.Sequence <= own.Sequence || len(p.proved()) != 2 || !p.Live {
 			t.Fatalf("%s: run again: live %t (%q), want release %d with a sequence above %d: %+v", c, p.Live, p.Warnings, number, own.Sequence, p)
 		}
-		until(t, 10*time.Second, "the new release is served", func() bool { return servesAll(gate.Gateway, p.Name+".ipns", next) == nil })
+		until(t, "the new release is served", func() bool { return servesAll(gate.Gateway, p.Name+".ipns", next) == nil })
 		for _, h := range hosts {
 			wantOnlyNamePin(t, w.pins(h.ready), p.Name)
 		}
@@ -245,17 +246,6 @@ func servesOneOf(gateway, label string, old, next site, signed bool) (err error)
 		}
 	}
 	return err
-}
-
-// config writes a home's config.toml.
-func (w *world) config(home, text string) {
-	w.t.Helper()
-	if err := os.MkdirAll(w.home(home), 0o700); err != nil {
-		w.t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(w.home(home), "config.toml"), []byte(text), 0o600); err != nil {
-		w.t.Fatal(err)
-	}
 }
 
 // siteStatus is the part of status's JSON that tests look at.

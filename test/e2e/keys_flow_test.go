@@ -20,17 +20,18 @@ func (w *world) page(name, text string) site {
 // comesToShow waits until a gateway shows the site under a name.
 func comesToShow(t *testing.T, gateway *node, name string, s site) {
 	t.Helper()
-	until(t, time.Minute, "the gateway shows "+s.dir, func() bool { return servesAll(gateway.Gateway, name+".ipns", s) == nil })
+	until(t, "the gateway shows "+s.dir, func() bool { return servesAll(gateway.Gateway, name+".ipns", s) == nil })
 }
 
-// secretly gives the passphrases of the test to all commands that follow.
-func secretly(t *testing.T) {
-	t.Setenv("HOLDFAST_BACKUP_PASSPHRASE", "correct horse battery staple")
+// secretly gives the passphrase of backups to all commands that follow.
+func (w *world) secretly() {
+	w.env = append(w.env, "HOLDFAST_BACKUP_PASSPHRASE=correct horse battery staple")
 }
 
 func TestASiteComesBackFromItsBackupOnAnEmptyMachine(t *testing.T) {
-	secretly(t)
-	w := newWorld(t)
+	t.Parallel()
+	w := newWorld(t, 3)
+	w.secretly()
 	hosts := w.hosts("alice", "bob")
 	w.know("desk", hosts...)
 	one, two, three := w.page("one", "first"), w.page("two", "second"), w.page("three", "third")
@@ -80,7 +81,7 @@ func TestASiteComesBackFromItsBackupOnAnEmptyMachine(t *testing.T) {
 
 func TestADeployKeyPublishesUntilItIsRevoked(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 5)
 	hosts := w.hosts("alice", "bob", "carol")
 	gate := w.gateway("gate", hosts...)
 	w.know("author", hosts...)
@@ -123,7 +124,7 @@ func TestADeployKeyPublishesUntilItIsRevoked(t *testing.T) {
 
 	// All hosts at once lose their memory but not their disk: both names are still there.
 	for _, h := range hosts {
-		h.kill()
+		h.Kill()
 	}
 	for _, h := range hosts {
 		h.comeBack()
@@ -146,8 +147,9 @@ func TestADeployKeyPublishesUntilItIsRevoked(t *testing.T) {
 }
 
 func TestARotatedSiteGoesOnAndAThiefOfTheOldKeyCanNotMoveIt(t *testing.T) {
-	secretly(t)
-	w := newWorld(t)
+	t.Parallel()
+	w := newWorld(t, 4)
+	w.secretly()
 	hosts := w.hosts("alice", "bob")
 	gate := w.gateway("gate", hosts...)
 	w.know("author", hosts...)
@@ -233,7 +235,7 @@ func TestARotatedSiteGoesOnAndAThiefOfTheOldKeyCanNotMoveIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, h := range hosts {
-		h.kill()
+		h.Kill()
 	}
 	for _, h := range hosts {
 		h.comeBack()

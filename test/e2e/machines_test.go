@@ -22,7 +22,7 @@ func newerOf(t *testing.T, r result) map[string]any {
 
 func TestOfTwoMachinesWithOneKeyTheOneBehindIsRefused(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 4)
 	hosts := w.hosts("alice", "bob")
 	w.know("desk", hosts...)
 	w.know("lap", hosts...)
@@ -76,7 +76,7 @@ func TestOfTwoMachinesWithOneKeyTheOneBehindIsRefused(t *testing.T) {
 
 func TestNothingIsSignedWhereTheWantedCopiesCantBeHad(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 2)
 	s := w.writeSite("one")
 	try := func(more ...string) result {
 		return w.try("author", append(append([]string{"publish", s.dir, "--site", "blog"}, loopback...), more...)...)
@@ -109,9 +109,9 @@ func TestNothingIsSignedWhereTheWantedCopiesCantBeHad(t *testing.T) {
 	}
 
 	s = w.writeSite("two")
-	hosts[1].kill()
+	hosts[1].Kill()
 	refused("one of two hosts is dead", try(), "bob")
-	hosts[0].kill()
+	hosts[0].Kill()
 	refused("no host lives", try(), "--force-offline")
 	st := w.status("author")
 	if st.Root != placed.Root || st.Sequence != placed.Sequence {

@@ -12,7 +12,7 @@ import (
 
 func TestARenewedNameOutlivesItsAuthorAndARestartOfAllHosts(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 4)
 	hosts := w.hosts("alice", "bob", "carol")
 	w.know("author", hosts...)
 	first := w.publish("author", w.numbered(1).dir, "--lifetime", "48h")
@@ -28,7 +28,7 @@ func TestARenewedNameOutlivesItsAuthorAndARestartOfAllHosts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, h := range hosts {
-		h.kill()
+		h.Kill()
 	}
 	for _, h := range hosts {
 		h.comeBack()
@@ -51,7 +51,7 @@ func TestARenewedNameOutlivesItsAuthorAndARestartOfAllHosts(t *testing.T) {
 
 func TestAGatewayIsToldOfANewReleaseWithoutAsking(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 4)
 	hosts := w.hosts("alice", "bob", "carol")
 	w.know("author", hosts...)
 	// With a TTL of a day nobody asks again by themselves.
@@ -64,7 +64,7 @@ func TestAGatewayIsToldOfANewReleaseWithoutAsking(t *testing.T) {
 	for number := uint64(2); number <= 4; number++ {
 		w.publish("author", w.numbered(int(number)).dir, "--ttl", "24h")
 		// The gateway isn't asked for the name while we wait: what it keeps is read behind its back.
-		until(t, time.Minute, "the gateway has the record", func() bool { return w.kept(gate.home, name) == number })
+		until(t, "the gateway has the record", func() bool { return w.kept(gate.home, name) == number })
 		if saw, err := reader.look(); saw != number {
 			t.Errorf("the first look after the push shows release %d, want %d: %v", saw, number, err)
 		}

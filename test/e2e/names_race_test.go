@@ -7,7 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/holdfast-sites/holdfast/naming"
 )
@@ -37,7 +36,7 @@ func (w *world) messages(home string) (out []string) {
 
 func TestRebasePublishesOnTopOfTheOtherMachinesRelease(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 3)
 	hosts := w.hosts("alice", "bob")
 	first := w.twoMachines(hosts)
 	second := w.publish("lap", w.numbered(2).dir, "--rebase", "-m", "from the lap")
@@ -83,10 +82,8 @@ func (w *world) race(first published, lap ...string) (desk result, two site, thi
 	if strings.Contains(pub.errs.String(), "sign") {
 		w.t.Fatal("desk has signed before it could be held")
 	}
-	if err := pub.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-		w.t.Fatal(err)
-	}
-	return pub.wait(2 * time.Minute), two, third
+	pub.signal(syscall.SIGCONT)
+	return pub.wait(), two, third
 }
 
 // agree fails unless all hosts keep the same record, which leads to the root.
@@ -138,7 +135,7 @@ func TestOfTwoMachinesThatSignAtOnceTheLongerLivedRecordWinsEverywhere(t *testin
 	t.Parallel()
 	t.Run("of the machine that was first", func(t *testing.T) {
 		t.Parallel()
-		w := newWorld(t)
+		w := newWorld(t, 3)
 		hosts := w.hosts("alice", "bob")
 		first := w.twoMachines(hosts)
 		lost, _, won := w.race(first, "--lifetime", "17520h")
@@ -158,7 +155,7 @@ func TestOfTwoMachinesThatSignAtOnceTheLongerLivedRecordWinsEverywhere(t *testin
 	})
 	t.Run("of the machine that was second", func(t *testing.T) {
 		t.Parallel()
-		w := newWorld(t)
+		w := newWorld(t, 3)
 		hosts := w.hosts("alice", "bob")
 		first := w.twoMachines(hosts)
 		won, two, lost := w.race(first)

@@ -57,7 +57,7 @@ func (w *world) copyHome(from, to string) {
 // goBack ends a host as a power cut would, and starts it at its addresses on an older copy of its disk.
 func (w *world) goBack(h *node, older string) {
 	w.t.Helper()
-	h.kill()
+	h.Kill()
 	if err := os.RemoveAll(w.home(h.home)); err != nil {
 		w.t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func (w *world) holders(router string, names ...string) (out []*node) {
 // putSince waits until a host's relay has put the name after a moment.
 func (w *world) putSince(h *node, name string, since time.Time) {
 	w.t.Helper()
-	until(w.t, time.Minute, h.home+" has put the name since its start", func() bool {
+	until(w.t, h.home+" has put the name since its start", func() bool {
 		for _, p := range w.pins(h.ready) {
 			at, err := time.Parse(time.RFC3339, p.Info[replicate.InfoNamePut])
 			// What hosts tell is in whole seconds.
@@ -218,6 +218,7 @@ func (w *world) putSince(h *node, name string, since time.Time) {
 }
 
 func TestNoReaderSeesAnOlderReleaseWhereHoldersComeBackFromOldDisks(t *testing.T) {
+	t.Parallel()
 	for _, stale := range [][]int{{0}, {2}, {0, 1}, {1, 2}} {
 		t.Run(strings.Trim(strings.ReplaceAll(fmt.Sprint(stale), " ", "and"), "[]"), func(t *testing.T) {
 			t.Parallel()
@@ -229,7 +230,7 @@ func TestNoReaderSeesAnOlderReleaseWhereHoldersComeBackFromOldDisks(t *testing.T
 // comeBackFromOldDisks has the hosts of these numbers come back with what they had at release 1, when the others have
 // release 3 and the author is gone.
 func comeBackFromOldDisks(t *testing.T, stale []int) {
-	w := newWorld(t)
+	w := newWorld(t, 7)
 	took := newRouter(t)
 	hosts := w.holders(took.URL, "alice", "bob", "carol")
 	w.know("author", hosts...)
@@ -268,7 +269,7 @@ func comeBackFromOldDisks(t *testing.T, stale []int) {
 	}
 	// Nobody looks before the accident: what was seen then would hide what comes after.
 	for _, i := range stale {
-		hosts[i].kill()
+		hosts[i].Kill()
 	}
 	done, earlier := make(chan struct{}), len(took.since(0))
 	var watching sync.WaitGroup
@@ -290,7 +291,7 @@ func comeBackFromOldDisks(t *testing.T, stale []int) {
 	}
 	for _, r := range readers {
 		first := r.times(3)
-		until(t, time.Minute, r.who+" goes on seeing release 3", func() bool { return r.times(3) >= first+30 || r.older != "" })
+		until(t, r.who+" goes on seeing release 3", func() bool { return r.times(3) >= first+30 || r.older != "" })
 	}
 	stop()
 	watching.Wait()

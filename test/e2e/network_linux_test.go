@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,10 +30,13 @@ const (
 	subnet    = "10.77.0."
 )
 
+// networks is how many there were: they have names of their own.
+var networks atomic.Int32
+
 // newNetwork needs root and iproute2; elsewhere the test skips, or fails if HOLDFAST_TEST_ALL is set.
 func newNetwork(t *testing.T) *network {
 	t.Helper()
-	n := &network{t: t, prefix: fmt.Sprintf("hf%d-", os.Getpid()), ports: make(map[string]int)}
+	n := &network{t: t, prefix: fmt.Sprintf("hf%d-%d-", os.Getpid(), networks.Add(1)), ports: make(map[string]int)}
 	if out, err := exec.Command("ip", "netns", "add", n.space("")).CombinedOutput(); err != nil {
 		what := fmt.Sprintf("network namespaces can't be made: %v: %s; run as root with iproute2", err, out)
 		if os.Getenv("HOLDFAST_TEST_ALL") != "" {

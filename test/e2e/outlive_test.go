@@ -8,7 +8,8 @@ import (
 )
 
 func TestASiteOutlivesItsAuthorsMachine(t *testing.T) {
-	w := newWorld(t)
+	t.Parallel()
+	w := newWorld(t, 5)
 	hosts := w.hosts("alice", "bob", "carol", "dave")
 	w.know("author", hosts...)
 	s := w.writeSite("one")
@@ -39,9 +40,9 @@ func TestASiteOutlivesItsAuthorsMachine(t *testing.T) {
 	servedWhole(t, gate.Gateway, p.Name+".ipns", s)
 
 	// One, then two hosts are killed, the one that the gateway was told of first.
-	hosts[0].kill()
+	hosts[0].Kill()
 	servedWhole(t, gate.Gateway, p.Name+".ipns", s)
-	hosts[1].kill()
+	hosts[1].Kill()
 	servedWhole(t, gate.Gateway, p.Name+".ipns", s)
 
 	// A reader who starts now, and knows only a survivor.
@@ -62,7 +63,8 @@ func TestASiteOutlivesItsAuthorsMachine(t *testing.T) {
 }
 
 func TestANewReleaseIsSeenEverywhereAndTheOldOneIsNotHeldForEver(t *testing.T) {
-	w := newWorld(t)
+	t.Parallel()
+	w := newWorld(t, 5)
 	hosts := w.hosts("alice", "bob", "carol")
 	w.know("author", hosts...)
 	gate := w.gateway("gate", hosts...)
@@ -95,13 +97,15 @@ func TestANewReleaseIsSeenEverywhereAndTheOldOneIsNotHeldForEver(t *testing.T) {
 	}
 }
 
-func TestServeEndsWithinFiveSeconds(t *testing.T) {
-	w := newWorld(t)
-	hosts := w.hosts("alice")
-	if took := hosts[0].stop(); took > 5*time.Second {
+func TestServeEndsInGoodOrderWhenItIsTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	host := w.hosts("alice")[0]
+	// It takes a fraction of a second. What this would catch waits for one of the node's own deadlines.
+	if took := host.stop(); took >= 30*time.Second {
 		t.Errorf("took %s", took)
 	}
-	if code := hosts[0].cmd.ProcessState.ExitCode(); code != 0 {
+	if code := host.Cmd.ProcessState.ExitCode(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 }

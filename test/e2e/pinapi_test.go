@@ -32,7 +32,8 @@ var everyStatus = []replicate.Status{replicate.Queued, replicate.Pinning, replic
 // TestAPinThatWasAcceptedIsThereAfterAKill kills a host right after its 202, and in the midst of more requests: what
 // was acknowledged is there as it was told, and of the others either all or nothing.
 func TestAPinThatWasAcceptedIsThereAfterAKill(t *testing.T) {
-	w := newWorld(t)
+	t.Parallel()
+	w := newWorld(t, 1)
 	h, token := w.pinServer("alice")
 	ctx := t.Context()
 	accepted := map[string]replicate.PinStatus{}
@@ -57,10 +58,10 @@ func TestAPinThatWasAcceptedIsThereAfterAKill(t *testing.T) {
 		}()
 		select {
 		case <-first:
-		case <-time.After(time.Minute):
+		case <-time.After(patience):
 			t.Fatal("no pin was accepted")
 		}
-		h.kill()
+		h.Kill()
 		for st := range told {
 			accepted[st.RequestID] = st
 		}
@@ -97,7 +98,8 @@ func TestAPinThatWasAcceptedIsThereAfterAKill(t *testing.T) {
 // TestAHostStandsBadRequests has what no test of the handler alone can show: the whole program takes them and
 // goes on, and no secret is in what it writes.
 func TestAHostStandsBadRequests(t *testing.T) {
-	w := newWorld(t)
+	t.Parallel()
+	w := newWorld(t, 1)
 	url, logged := w.logging("alice", slices.Concat([]string{"--host", "--name", "alice", "--pins", "127.0.0.1:0"}, loopback)...)
 	var made struct{ Token, ID string }
 	w.must(&made, "alice", "token", "create", "somebody")

@@ -7,11 +7,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,64 +21,60 @@ import (
 	"time"
 
 	"github.com/holdfast-sites/holdfast/replicate"
+	"github.com/holdfast-sites/holdfast/test/program"
 )
-
-// exe is the program, built once for all tests.
-var exe string
 
 func TestMain(m *testing.M) {
 	if role := os.Getenv(roleEnv); role != "" {
 		os.Exit(play(role))
 	}
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "holdfast-e2e-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		exe = filepath.Join(dir, "holdfast")
-		if out, err := exec.Command("go", "build", "-o", exe, "github.com/holdfast-sites/holdfast/cmd/holdfast").CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
-			return 1
-		}
-		return m.Run()
-	}())
+	flag.Parse()
+	if at := flag.Lookup("test.parallel"); at.Value.String() == at.DefValue {
+		_ = at.Value.Set("100") // a crowd lets tests in
+	}
+	program.Main(m)
 }
+
+const patience = program.Patience
 
 // world is the processes and homes of one test.
 type world struct {
 	t      *testing.T
 	dir    string
-	tokens map[string]string // of the author at a host's base URL
+	env    []string           // of all commands, beside what this process has
+	tokens map[string]string  // of the author at a host's base URL
+	most   int                // nodes at once
+	nodes  []*program.Process // all there were
 
 	// enter is the command that runs another one where a home's node lives: in its own network. Nil: here.
 	enter func(home string) []string
 }
 
-func newWorld(t *testing.T) *world {
+// newWorld waits until there is room for the test's nodes, of which it runs that many at once at most.
+func newWorld(t *testing.T, nodes int) *world {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("runs real processes; left out with -short")
 	}
+	t.Cleanup(everybody.enter(nodes))
 	// Not t.TempDir: its long name would make socket paths too long.
 	dir, err := os.MkdirTemp("", "hf")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	return &world{t: t, dir: dir, tokens: make(map[string]string)}
+	return &world{t: t, dir: dir, most: nodes, tokens: make(map[string]string)}
 }
 
 func (w *world) home(name string) string { return filepath.Join(w.dir, name) }
 
 func (w *world) command(ctx context.Context, home string, args ...string) *exec.Cmd {
-	argv := append([]string{exe, "--home", w.home(home), "--json"}, args...)
+	argv := append([]string{program.Path(w.t), "--home", w.home(home), "--json"}, args...)
 	if w.enter != nil {
 		argv = append(w.enter(home), argv...)
 	}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+w.dir, "HOLDFAST_HOME=", "HOLDFAST_TOKEN=")
+	cmd.Env = append(append(os.Environ(), "XDG_RUNTIME_DIR="+w.dir, "HOLDFAST_HOME=", "HOLDFAST_TOKEN="), w.env...)
 	return cmd
 }
 
@@ -116,7 +114,7 @@ func (r result) failure(t *testing.T) (kind, message string, body map[string]any
 // try runs a command to its end.
 func (w *world) try(home string, args ...string) result {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
 	cmd := w.command(ctx, home, args...)
 	var out, errs bytes.Buffer
@@ -149,8 +147,7 @@ type node struct {
 	w    *world
 	home string
 	args []string
-	cmd  *exec.Cmd
-	done chan struct{}
+	*program.Process
 	ready
 }
 
@@ -167,7 +164,6 @@ func (w *world) serve(home string, args ...string) *node {
 	w.t.Helper()
 	n := &node{w: w, home: home, args: args}
 	n.start()
-	w.t.Cleanup(n.kill)
 	return n
 }
 
@@ -178,8 +174,7 @@ func (n *node) start() {
 	if os.Getenv(logsIn) != "" {
 		args = append(args, "--verbose")
 	}
-	n.cmd = n.w.command(context.Background(), n.home, args...)
-	n.startCommand(n.cmd)
+	n.startCommand(n.w.command(context.Background(), n.home, args...))
 }
 
 // logsIn is the environment variable that names a folder to which all processes write what they log.
@@ -200,53 +195,41 @@ func (n *node) alsoLogged(w io.Writer) io.Writer {
 	return io.MultiWriter(w, f)
 }
 
-// startCommand starts a process and waits for the line that says that it is ready.
+// startCommand starts a process and waits for the line that says that it is ready. It ends with the test.
 func (n *node) startCommand(cmd *exec.Cmd) (line []byte) {
 	t := n.w.t
 	t.Helper()
-	n.cmd, n.done = cmd, make(chan struct{})
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	n.w.makeRoom()
 	var errs syncBuffer
 	cmd.Stderr = n.alsoLogged(&errs)
-	if err := cmd.Start(); err != nil {
+	p, line, err := program.Start(t, cmd)
+	if p == nil {
 		t.Fatal(err)
 	}
-	first := make(chan []byte, 1)
-	go func() { // ends with the process
-		defer close(n.done)
-		s := bufio.NewScanner(out)
-		if s.Scan() {
-			first <- bytes.Clone(s.Bytes())
-		}
-		close(first)
-		_, _ = io.Copy(io.Discard, out)
-		_ = cmd.Wait()
-	}()
-	select {
-	case line = <-first:
-		if err := json.Unmarshal(line, &n.ready); err != nil || n.Event != "ready" {
-			t.Fatalf("%s did not become ready: %s %s", n.home, line, errs.String())
-		}
-	case <-time.After(time.Minute):
-		t.Fatalf("%s did not become ready: %s", n.home, errs.String())
+	n.Process, n.w.nodes = p, append(n.w.nodes, p)
+	if err == nil {
+		err = json.Unmarshal(line, &n.ready)
+	}
+	if err != nil || n.Event != "ready" {
+		t.Fatalf("%s did not become ready: %v: %s %s", n.home, err, line, errs.String())
 	}
 	return line
 }
 
-// kill ends the node as a power cut would.
-func (n *node) kill() {
-	_ = n.cmd.Process.Kill()
-	<-n.done
+// makeRoom fails if more nodes are about to run than were told of.
+func (w *world) makeRoom() {
+	w.t.Helper()
+	w.nodes = slices.DeleteFunc(w.nodes, (*program.Process).Ended)
+	if len(w.nodes) >= w.most {
+		w.t.Fatalf("%d nodes run already, and room was made for %d", len(w.nodes), w.most)
+	}
 }
 
 // stop ends the node as an operator would.
 func (n *node) stop() time.Duration {
 	began := time.Now()
-	_ = n.cmd.Process.Signal(syscall.SIGTERM)
-	<-n.done
+	_ = n.Cmd.Process.Signal(syscall.SIGTERM)
+	<-n.Done
 	return time.Since(began)
 }
 
@@ -304,13 +287,20 @@ func (r *running) kill() {
 	<-r.done
 }
 
+func (r *running) signal(s os.Signal) {
+	r.w.t.Helper()
+	if err := r.cmd.Process.Signal(s); err != nil {
+		r.w.t.Fatal(err)
+	}
+}
+
 // wait is how the command ended, by itself.
-func (r *running) wait(within time.Duration) result {
+func (r *running) wait() result {
 	r.w.t.Helper()
 	select {
 	case <-r.done:
-	case <-time.After(within):
-		r.w.t.Fatalf("%v goes on after %s: %s", r.cmd.Args, within, r.errs.String())
+	case <-time.After(patience):
+		r.w.t.Fatalf("%v goes on after %s: %s", r.cmd.Args, patience, r.errs.String())
 	}
 	return result{r.cmd.ProcessState.ExitCode(), r.out.Bytes(), r.errs.String()}
 }
@@ -427,9 +417,9 @@ func (w *world) publish(author, dir string, more ...string) published {
 }
 
 // until polls what another process is about to do.
-func until(t *testing.T, within time.Duration, what string, f func() bool) {
+func until(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(within)
+	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -437,7 +427,7 @@ func until(t *testing.T, within time.Duration, what string, f func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			t.Fatalf("not within %s: %s", within, what)
+			t.Fatalf("not within %s: %s", patience, what)
 		}
 	}
 }

@@ -37,7 +37,7 @@ func putRecord(t *testing.T, host ready, name string, raw []byte) (status int, s
 
 func TestABadAnOldAndAnExpiredRecordAreRefused(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 2)
 	host := w.hosts("alice")[0]
 	w.know("author", host)
 	record := func() []byte {

@@ -24,7 +24,7 @@ type parted struct {
 }
 
 func newParted(t *testing.T) *parted {
-	w := newWorld(t)
+	w := newWorld(t, 10)
 	o := &parted{orphan: &orphan{world: w}, net: newNetwork(t), held: make(map[*node]bool)}
 	o.client = o.net.client
 	w.enter = o.net.enter
@@ -133,6 +133,7 @@ func (r *reading) served(t *testing.T) {
 }
 
 func TestASiteIsServedThroughoutWhileItsHostsDieComeBackAndAreCutInTwo(t *testing.T) {
+	t.Parallel()
 	o := newParted(t)
 	reader := o.read(o.gate)
 	t.Log("published and the author gone")
@@ -143,7 +144,7 @@ func TestASiteIsServedThroughoutWhileItsHostsDieComeBackAndAreCutInTwo(t *testin
 		if !o.held[h] {
 			continue
 		}
-		h.kill()
+		h.Kill()
 		dead = append(dead, h)
 		o.until("the copies are back without "+h.home, func() bool { return o.holds(wanted, o.hosts) })
 		reader.served(t)

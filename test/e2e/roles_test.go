@@ -45,15 +45,16 @@ func play(role string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
+	home := os.Getenv(homeEnv)
 	switch role {
-	case "hollow":
-		err = playLiar(ctx, os.Getenv(homeEnv), false)
-	case "forger":
-		err = playLiar(ctx, os.Getenv(homeEnv), true)
+	case "hollow": // says pinned and lacks one block of every site; asked for a proof it says what it finds out
+		err = playHost(ctx, home, lies{fetch: hollowly})
+	case "forger": // makes that block up instead, and signs that
+		err = playHost(ctx, home, lies{fetch: hollowly, prove: func(s blockstore.Store) blockstore.Getter { return inventor{s} }})
 	case "turncoat":
-		err = playTurncoat(ctx, os.Getenv(homeEnv))
+		err = playHost(ctx, home, turncoat(home))
 	case "corrupter":
-		err = playCorrupter(ctx, os.Getenv(homeEnv), os.Getenv(rootEnv), os.Getenv(sourceEnv))
+		err = playCorrupter(ctx, home, os.Getenv(rootEnv), os.Getenv(sourceEnv))
 	default:
 		err = fmt.Errorf("unknown role %q", role)
 	}
@@ -64,10 +65,15 @@ func play(role string) int {
 	return 0
 }
 
-// playLiar is a host of the program's own parts that says pinned and lacks one
-// block of every site. Asked for a proof it says what it finds out; a forger
-// makes the block up instead, and signs that.
-func playLiar(ctx context.Context, home string, forge bool) error {
+// lies is in what a host is not as others are. Nil: it is.
+type lies struct {
+	fetch func(replicate.Fetcher, blockstore.Store) replicate.Fetcher // how it gets what it pins
+	show  func(blockstore.Store) blockstore.Store                     // what peers get
+	prove func(blockstore.Store) blockstore.Getter                    // what proofs are computed from; else what is shown
+}
+
+// playHost is a host of the program's own parts: it takes pins and follows names as others do, but for its lies.
+func playHost(ctx context.Context, home string, l lies) error {
 	key, err := p2p.LoadIdentity(filepath.Join(home, "identity.key"))
 	if err != nil {
 		return err
@@ -79,24 +85,33 @@ func playLiar(ctx context.Context, home string, forge bool) error {
 	defer db.Close()
 	store := blockstore.NewMemory()
 	defer store.Close()
-	n, err := openPeer(ctx, p2p.Config{Identity: key, Server: true, Store: store, Records: db})
+	shown := blockstore.Store(store)
+	if l.show != nil {
+		shown = l.show(store)
+	}
+	proved := blockstore.Getter(shown)
+	if l.prove != nil {
+		proved = l.prove(shown)
+	}
+	n, err := openPeer(ctx, p2p.Config{Identity: key, Server: true, Store: shown, Records: db})
 	if err != nil {
 		return err
 	}
 	defer n.Close()
+	fetcher := replicate.Fetcher(n)
+	if l.fetch != nil {
+		fetcher = l.fetch(n, store)
+	}
+	names := naming.NewResolver(naming.ResolverConfig{Records: db})
+	defer names.Close()
 	service, err := replicate.NewService(replicate.ServiceConfig{
-		Pins: db, Tokens: db, Blocks: store, Fetcher: &hollow{n, store}, TenantAddrs: n.TenantAddrs, Delegates: n.Addrs,
-		Names: naming.NewResolver(naming.ResolverConfig{Records: db}),
+		Pins: db, Tokens: db, Blocks: store, Fetcher: fetcher, TenantAddrs: n.TenantAddrs, Delegates: n.Addrs, Names: names,
 	})
 	if err != nil {
 		return err
 	}
-	audited := blockstore.Getter(store)
-	if forge {
-		audited = inventor{store}
-	}
 	auditor := replicate.NewAuditor(replicate.AuditorConfig{
-		Host: n.Host(), Key: key, Blocks: audited,
+		Host: n.Host(), Key: key, Blocks: proved, Burst: 1000,
 		Holds:   func(context.Context, cid.Cid) (bool, error) { return true, nil },
 		Allowed: func(context.Context, peer.ID, naming.Name, []cid.Cid) bool { return true },
 	})
@@ -104,14 +119,12 @@ func playLiar(ctx context.Context, home string, forge bool) error {
 	if err != nil {
 		return err
 	}
-
-	mux := http.NewServeMux()
-	mux.Handle("/pins", replicate.NewHandler(service, replicate.HandlerConfig{}))
-	mux.Handle("/pins/", replicate.NewHandler(service, replicate.HandlerConfig{}))
-	mux.Handle("/routing/v1/", n.RoutingHandler(p2p.RoutingOptions{}))
+	mux := hostHandler(ctx, n, service, db, names)
+	mux.Handle("/ipfs/", gateway.NewTrustless(shown, nil, nil))
 	mux.Handle("GET /holdfast/1/host", replicate.NewHostHandler(func(context.Context) (replicate.HostDescription, error) {
 		return replicate.HostDescription{Name: filepath.Base(home), Addrs: n.Addrs(), FreeBytes: 1 << 40, MaxPinBytes: 1 << 40}, nil
 	}, key))
+	n.SetHTTP(mux)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -121,6 +134,22 @@ func playLiar(ctx context.Context, home string, forge bool) error {
 	}
 	go http.Serve(ln, mux)
 	return tellReady(ctx, n, "http://"+ln.Addr().String(), token)
+}
+
+// hostHandler is a host's pin service, and its routing, which takes the records of the names that it follows.
+func hostHandler(ctx context.Context, n *p2p.Node, service *replicate.Service, db *state.DB, names *naming.Resolver) *http.ServeMux {
+	mux := http.NewServeMux()
+	pins := replicate.NewHandler(service, replicate.HandlerConfig{})
+	mux.Handle("/pins", pins)
+	mux.Handle("/pins/", pins)
+	mux.Handle("/routing/v1/", n.RoutingHandler(p2p.RoutingOptions{
+		Accept: func(name naming.Name) bool { ok, err := db.Followed(ctx, name); return ok && err == nil },
+		Accepted: func(r naming.Record) {
+			names.Accepted(r)
+			service.FollowNow(r.Name())
+		},
+	}))
+	return mux
 }
 
 func openPeer(ctx context.Context, cfg p2p.Config) (*p2p.Node, error) {
@@ -141,6 +170,10 @@ func tellReady(ctx context.Context, n *p2p.Node, pins, token string) error {
 type hollow struct {
 	replicate.Fetcher
 	store blockstore.Store
+}
+
+func hollowly(f replicate.Fetcher, store blockstore.Store) replicate.Fetcher {
+	return &hollow{f, store}
 }
 
 func (h *hollow) Fetch(ctx context.Context, into blockstore.Session, roots []cid.Cid, from []peer.AddrInfo,
@@ -296,7 +329,6 @@ func (w *world) role(role, home string, env ...string) (*node, roleReady) {
 	n := &node{w: w, home: home}
 	cmd := w.self(append(env, roleEnv+"="+role, homeEnv+"="+w.home(home))...)
 	line := n.startCommand(cmd)
-	w.t.Cleanup(n.kill)
 	var r roleReady
 	if err := json.Unmarshal(line, &r); err != nil {
 		w.t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -70,7 +71,7 @@ func (x *watcher) next() released {
 			x.t.Fatalf("it has ended: %s", x.errs.String())
 		}
 		return r
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		x.t.Fatalf("it prints nothing: %s", x.errs.String())
 	}
 	panic("unreachable")
@@ -110,7 +111,7 @@ func (s site) save(t *testing.T, path, text string) {
 // arrives waits until a page has a text.
 func arrives(t *testing.T, hc *http.Client, url, text string) {
 	t.Helper()
-	until(t, time.Minute, url+" has "+text, func() bool {
+	until(t, url+" has "+text, func() bool {
 		status, body, err := fetch(hc, url, "")
 		return err == nil && status == 200 && strings.Contains(string(body), text)
 	})
@@ -118,7 +119,7 @@ func arrives(t *testing.T, hc *http.Client, url, text string) {
 
 func TestASavedPageIsServedByUpWatch(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, 1)
 	s := w.writeSite("one")
 	x := w.watch("home", "up", s.dir, "--site", "blog", "--gateway", "127.0.0.1:0")
 	first := x.release(1)
@@ -158,7 +159,7 @@ func TestASavedPageIsServedByUpWatch(t *testing.T) {
 	}
 	s = w.writeFiles("site-one", four.files)
 	// It may have been caught in the middle, once or twice.
-	until(t, time.Minute, "the new site is published", func() bool { return servesAll(gate, "blog", s) == nil })
+	until(t, "the new site is published", func() bool { return servesAll(gate, "blog", s) == nil })
 	x.drain()
 	x.interrupt()
 }
@@ -177,30 +178,37 @@ func (x *watcher) drain() {
 func TestPublishWatchGoesThroughTheRunningNodeOrKeepsOneOpen(t *testing.T) {
 	t.Parallel()
 	for _, running := range []bool{true, false} {
-		w := newWorld(t)
-		s := w.writeSite("one")
-		var gate *node
-		if running {
-			gate = w.gateway("home")
-		}
-		x := w.watch("home", "publish", s.dir, "--site", "blog", "--copies", "0")
-		x.release(1)
-		s.save(t, "index.html", "<h1>two</h1>")
-		two := x.release(2)
-		if two.Changed != 1 {
-			t.Errorf("%d files changed", two.Changed)
-		}
-		if running {
-			hc := browser(gate.Gateway)
-			arrives(t, hc, origin(gate.Gateway, "blog")+"/", "two")
-		}
-		// The home can be used meanwhile.
-		if r := w.try("home", "get", "blog", "-o", filepath.Join(w.dir, "copy")); r.code != 0 {
-			t.Errorf("get: %d %s%s", r.code, r.out, r.stderr)
-		}
-		if st := w.status("home"); st.Root != two.Root {
-			t.Errorf("status says %s", st.Root)
-		}
-		x.interrupt()
+		t.Run(fmt.Sprintf("a node runs: %t", running), func(t *testing.T) {
+			t.Parallel()
+			publishWatch(t, running)
+		})
 	}
+}
+
+func publishWatch(t *testing.T, running bool) {
+	w := newWorld(t, 1)
+	s := w.writeSite("one")
+	var gate *node
+	if running {
+		gate = w.gateway("home")
+	}
+	x := w.watch("home", "publish", s.dir, "--site", "blog", "--copies", "0")
+	x.release(1)
+	s.save(t, "index.html", "<h1>two</h1>")
+	two := x.release(2)
+	if two.Changed != 1 {
+		t.Errorf("%d files changed", two.Changed)
+	}
+	if running {
+		hc := browser(gate.Gateway)
+		arrives(t, hc, origin(gate.Gateway, "blog")+"/", "two")
+	}
+	// The home can be used meanwhile.
+	if r := w.try("home", "get", "blog", "-o", filepath.Join(w.dir, "copy")); r.code != 0 {
+		t.Errorf("get: %d %s%s", r.code, r.out, r.stderr)
+	}
+	if st := w.status("home"); st.Root != two.Root {
+		t.Errorf("status says %s", st.Root)
+	}
+	x.interrupt()
 }

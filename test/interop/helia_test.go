@@ -11,10 +11,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/holdfast-sites/holdfast/test/program"
 	"github.com/holdfast-sites/holdfast/test/world"
 )
 
-func TestMain(m *testing.M) { world.Main(m) }
+func TestMain(m *testing.M) { program.Main(m) }
 
 // heliaAnswer is what helia.mjs prints.
 type heliaAnswer struct {

@@ -4,59 +4,18 @@
 package world
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
-	"syscall"
 	"testing"
-	"time"
+
+	"github.com/holdfast-sites/holdfast/test/program"
 )
-
-// patience is for what takes a second or two on a machine that isn't busy.
-const patience = 2 * time.Minute
-
-// exe is the program, built for the first test that needs it.
-var exe struct {
-	once sync.Once
-	dir  string
-	path string
-	err  error
-}
-
-// Main is TestMain of a package whose tests use a World.
-func Main(m *testing.M) {
-	code := m.Run()
-	if exe.dir != "" {
-		os.RemoveAll(exe.dir)
-	}
-	os.Exit(code)
-}
-
-func build(t *testing.T) string {
-	t.Helper()
-	exe.once.Do(func() {
-		if exe.dir, exe.err = os.MkdirTemp("", "holdfast-world-"); exe.err != nil {
-			return
-		}
-		exe.path = filepath.Join(exe.dir, "holdfast")
-		out, err := exec.Command("go", "build", "-o", exe.path, "github.com/holdfast-sites/holdfast/cmd/holdfast").CombinedOutput()
-		if err != nil {
-			exe.err = fmt.Errorf("build: %w\n%s", err, out)
-		}
-	})
-	if exe.err != nil {
-		t.Fatal(exe.err)
-	}
-	return exe.path
-}
 
 // World is the processes and homes of one test.
 type World struct {
@@ -71,7 +30,7 @@ func New(t *testing.T) *World {
 	if testing.Short() {
 		t.Skip("runs real processes; left out with -short")
 	}
-	w := &World{t: t, exe: build(t)}
+	w := &World{t: t, exe: program.Path(t)}
 	// Not t.TempDir: its long name would make socket paths too long.
 	dir, err := os.MkdirTemp("", "hf")
 	if err != nil {
@@ -94,7 +53,7 @@ func (w *World) command(ctx context.Context, home string, args ...string) *exec.
 // Try runs a command, and tells whether it succeeded.
 func (w *World) Try(home string, args ...string) bool {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(w.t.Context(), program.Patience)
 	defer cancel()
 	return w.command(ctx, home, args...).Run() == nil
 }
@@ -102,7 +61,7 @@ func (w *World) Try(home string, args ...string) bool {
 // Run runs a command that has to succeed, and decodes its JSON where into is not nil.
 func (w *World) Run(into any, home string, args ...string) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(w.t.Context(), program.Patience)
 	defer cancel()
 	cmd := w.command(ctx, home, args...)
 	var stderr bytes.Buffer
@@ -128,8 +87,7 @@ type Node struct {
 	Pins    string   `json:"pins"`    // base URL of what a host serves over HTTP
 	Addrs   []string `json:"addrs"`   // multiaddrs that end in /p2p/ID
 
-	cmd  *exec.Cmd
-	done chan struct{}
+	*program.Process `json:"-"`
 }
 
 // Serve starts a node and waits until it is ready. It ends with the test.
@@ -150,47 +108,23 @@ func (w *World) Preview(dir string) (url string) {
 // which has to say that all is ready.
 func (w *World) start(home string, args []string, ready func(*Node) bool) *Node {
 	w.t.Helper()
-	n := &Node{done: make(chan struct{})}
-	n.cmd = w.command(context.Background(), home, args...)
-	out, err := n.cmd.StdoutPipe()
-	if err != nil {
+	cmd := w.command(context.Background(), home, args...)
+	var stderr bytes.Buffer // to be read after the end only
+	cmd.Stderr = &stderr
+	p, line, err := program.Start(w.t, cmd)
+	if p == nil {
 		w.t.Fatal(err)
 	}
-	var stderr bytes.Buffer // to be read after done only
-	n.cmd.Stderr = &stderr
-	if err := n.cmd.Start(); err != nil {
-		w.t.Fatal(err)
+	n := &Node{}
+	if err == nil {
+		err = json.Unmarshal(line, n)
 	}
-	w.t.Cleanup(n.Kill)
-	first := make(chan []byte, 1)
-	go func() { // ends with the process
-		defer close(n.done)
-		lines := bufio.NewScanner(out)
-		if lines.Scan() {
-			first <- bytes.Clone(lines.Bytes())
-		}
-		close(first)
-		_, _ = io.Copy(io.Discard, out)
-		_ = n.cmd.Wait()
-	}()
-	select {
-	case line := <-first:
-		if err := json.Unmarshal(line, n); err == nil && ready(n) {
-			return n
-		}
-		n.Kill()
-		w.t.Fatalf("%s did not become ready: %s %s", home, line, &stderr)
-	case <-time.After(patience):
-		n.Kill()
-		w.t.Fatalf("%s did not become ready within %s: %s", home, patience, &stderr)
+	n.Process = p
+	if err != nil || !ready(n) {
+		p.Kill()
+		w.t.Fatalf("%s did not become ready: %v: %s %s", home, err, line, &stderr)
 	}
-	return nil
-}
-
-// Kill ends the node as a power cut would.
-func (n *Node) Kill() {
-	_ = n.cmd.Process.Signal(syscall.SIGKILL)
-	<-n.done
+	return n
 }
 
 // Hosts starts hosts that know each other and keep sites for the author.
