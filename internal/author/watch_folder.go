@@ -21,6 +21,8 @@ import (
 const (
 	// awayPoll is how often a folder that has gone is looked for.
 	awayPoll = 100 * time.Millisecond
+	// awayTold is how long it may be gone before that is told: generators make theirs anew.
+	awayTold = 3 * time.Second
 	// rootPoll is how often it is checked that the folder is the same as before: the
 	// kernel says nothing where a link on the way to it was turned.
 	rootPoll = time.Second
@@ -43,6 +45,8 @@ type folderWatch struct {
 	symlinks merkle.SymlinkMode
 	note     func(string)
 	told     bool          // that the kernel's events can't be had
+	gone     time.Time     // when the folder was first missed; zero while it is there
+	missed   bool          // that was told
 	changed  chan struct{} // one place: a change not yet taken stands for all
 
 	top    string      // dir without symbolic links
@@ -178,7 +182,22 @@ func (f *folderWatch) again() {
 		f.close()
 		return
 	}
+	if f.missed {
+		f.note(f.dir + " is back")
+	}
+	f.gone, f.missed = time.Time{}, false
 	f.signal()
+}
+
+// miss tells, once, that the folder is gone and doesn't come back at once.
+func (f *folderWatch) miss(now time.Time) {
+	if f.gone.IsZero() {
+		f.gone = now
+	}
+	if !f.missed && now.Sub(f.gone) >= awayTold {
+		f.missed = true
+		f.note(f.dir + " is gone; what was made of it last stays, and it is looked at again when it is back")
+	}
 }
 
 // lost is what the kernel's events are after an error: a full queue, or nobody knows what.
@@ -194,8 +213,11 @@ func (f *folderWatch) look() {
 	if err != nil || f.info == nil || !os.SameFile(now, f.info) {
 		if err == nil && now.IsDir() {
 			f.again()
-		} else if f.info != nil {
-			f.close()
+		} else {
+			if f.info != nil {
+				f.close()
+			}
+			f.miss(time.Now())
 		}
 		return
 	}

@@ -335,6 +335,31 @@ func TestAWatchWaitsForItsFolder(t *testing.T) {
 	awaitChange(t, f, "its return")
 }
 
+func TestAFolderThatIsGoneIsMissedOnceAndNotWhileItIsMadeAnew(t *testing.T) {
+	tr := newTree(t, "index.html")
+	w := tr.watch()
+	for round := range 2 {
+		tr.must(os.Rename(tr.dir, tr.dir+".away"))
+		w.f.look()
+		w.f.look()
+		if len(w.notes) != 2*round {
+			t.Errorf("told at once: %q", w.notes)
+		}
+		w.f.gone = w.f.gone.Add(-awayTold)
+		w.f.look()
+		w.f.look()
+		if len(w.notes) != 2*round+1 || !strings.Contains(w.notes[2*round], tr.dir+" is gone") {
+			t.Errorf("while it is away: %q", w.notes)
+		}
+		tr.must(os.Rename(tr.dir+".away", tr.dir))
+		w.f.look()
+		w.f.look()
+		if len(w.notes) != 2*round+2 || !strings.Contains(w.notes[2*round+1], "is back") {
+			t.Errorf("when it is back: %q", w.notes)
+		}
+	}
+}
+
 func TestAFolderBehindALinkIsWatchedWhereTheLinkLeadsNow(t *testing.T) {
 	one, two := newTree(t, "index.html"), newTree(t, "index.html")
 	link := tree{t, filepath.Join(t.TempDir(), "current")}
