@@ -70,13 +70,15 @@ func openCerts(cfg GatewayTLS, home string, plain, secure net.Listener, keeps fu
 			}
 			return c.asked, nil
 		},
-		Logger: zap.NewNop(),
+		RenewCheckInterval: cfg.renewLook,
+		Logger:             zap.NewNop(),
 	})
 	c.stop = cache.Stop
 	settings := certmagic.Config{
-		Storage: &certmagic.FileStorage{Path: filepath.Join(home, "certificates")},
-		Logger:  zap.NewNop(),
-		OCSP:    certmagic.OCSPConfig{DisableStapling: true}, // authorities give it up, and it tells them of us
+		Storage:            &certmagic.FileStorage{Path: filepath.Join(home, "certificates")},
+		RenewalWindowRatio: cfg.renewPart,
+		Logger:             zap.NewNop(),
+		OCSP:               certmagic.OCSPConfig{DisableStapling: true}, // authorities give it up, and it tells them of us
 		OnEvent: func(_ context.Context, event string, data map[string]any) error {
 			switch event {
 			case "cert_obtained":
@@ -136,14 +138,19 @@ func (c *certs) manage(ctx context.Context) error {
 // The operator's own certificates come before those of the authority.
 func (c *certs) tlsConfig() *tls.Config {
 	t := c.asked.TLSConfig()
-	magic := t.GetCertificate
+	// A handshake for one of the config's names must not come to asked: that takes a certificate which is to be renewed
+	// out of use where decide says no.
+	asked, named := t.GetCertificate, c.named.TLSConfig().GetCertificate
 	t.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		if !slices.Equal(hello.SupportedProtos, []string{acmez.ACMETLS1Protocol}) {
 			if cert := c.files.choose(hello); cert != nil {
 				return cert, nil
 			}
 		}
-		return magic(hello)
+		if hello.ServerName == "" && len(c.cfg.Names) > 0 || c.covered(strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))) {
+			return named(hello)
+		}
+		return asked(hello)
 	}
 	t.NextProtos = append([]string{"h2", "http/1.1"}, t.NextProtos...)
 	return t
@@ -154,10 +161,20 @@ var (
 	errOnTheWay = errors.New("a certificate of gateway.tls.names will do for it, and is not there yet")
 )
 
-// decide tells whether a certificate may be asked for: for a domain of a site
-// that is kept here and that none of the configured names covers, and so many an hour.
+// covered tells whether a certificate of the configured names does for the name.
+func (c *certs) covered(name string) bool {
+	return slices.ContainsFunc(c.cfg.Names, func(n string) bool { return certmagic.MatchWildcard(name, n) })
+}
+
+// has tells whether there is a certificate for the name already, which is to be used again or renewed.
+func (c *certs) has(ctx context.Context, name string) bool {
+	return c.asked != nil && c.asked.Storage.Exists(ctx, certmagic.StorageKeys.SiteCert(c.issuer.IssuerKey(), name))
+}
+
+// decide tells whether a certificate may be asked for, used or renewed: for a domain of a site
+// that is kept here and that none of the configured names covers, and so many new ones an hour.
 func (c *certs) decide(ctx context.Context, name string) error {
-	if slices.ContainsFunc(c.cfg.Names, func(n string) bool { return certmagic.MatchWildcard(name, n) }) {
+	if c.covered(name) {
 		return errOnTheWay
 	}
 	now := time.Now()
@@ -176,7 +193,7 @@ func (c *certs) decide(ctx context.Context, name string) error {
 	if err := c.keeps(ctx, domain); err != nil {
 		return err
 	}
-	if !c.pace.AllowN(now, 1) {
+	if !c.has(ctx, name) && !c.pace.AllowN(now, 1) {
 		return fmt.Errorf("%d certificates an hour are enough (gateway.tls.per_hour)", c.cfg.perHour())
 	}
 	c.mu.Lock()

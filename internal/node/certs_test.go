@@ -10,12 +10,14 @@ import (
 	"io"
 	stdlog "log"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,13 +50,17 @@ func TestMain(m *testing.M) {
 }
 
 // authority is an ACME authority that validates at the ports given. It gives the directory's URL, the file of
-// the root by which it is trusted, and the roots of what it issues.
-func authority(t *testing.T, resolver string, plain, secure net.Listener) (directory, rootFile string, issued *x509.CertPool) {
+// the root by which it is trusted, and the roots of what it issues, which is valid for as long as is said.
+func authority(t *testing.T, resolver string, plain, secure net.Listener, lives ...time.Duration) (directory, rootFile string, issued *x509.CertPool) {
 	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
 	t.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
 	quiet := stdlog.New(io.Discard, "", 0)
 	store := db.NewMemoryStore()
-	issuer := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {}})
+	var profile ca.Profile
+	for _, d := range lives {
+		profile.ValidityPeriod = uint64(d / time.Second)
+	}
+	issuer := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": profile})
 	port := func(ln net.Listener) int { p, _ := portOf(ln); return p }
 	front := wfe.New(quiet, store, va.New(quiet, port(plain), port(secure), true, resolver, store), issuer, nil, true, false, 0, 0)
 	srv := httptest.NewTLSServer(front.Handler())
@@ -235,5 +241,75 @@ func TestNoCertificateIsOrderedForWhatAConfiguredOneCovers(t *testing.T) {
 	}
 	if asked != "wild.example a.b.wild.example kept.example " {
 		t.Errorf("looked for the sites of %q", asked)
+	}
+}
+
+// TestACertificateIsRenewedBeforeItsEndWhileReadersAreServed also where it is for a domain on demand.
+func TestACertificateIsRenewedBeforeItsEndWhileReadersAreServed(t *testing.T) {
+	hook := filepath.Join(t.TempDir(), "txt")
+	t.Setenv(hookFile, hook)
+	plain, secure := listenLoopback(t), listenLoopback(t)
+	directory, rootFile, issued := authority(t, dnstest.Everywhere(t, hook), plain, secure, time.Hour)
+	c, err := openCerts(GatewayTLS{
+		Listen: "127.0.0.1:0", Names: []string{"site.example"}, OnDemand: true, CA: directory, CARoots: rootFile, renewLook: 100 * time.Millisecond, renewPart: 0.9999,
+	}, t.TempDir(), plain, secure, func(context.Context, string) error { return nil }, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })
+	port, _ := portOf(secure)
+	ctx, cancel := context.WithCancel(t.Context())
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = gateway.Serve(ctx, plain, c.plain(h, port), nil) })
+	serving.Go(func() { _ = gateway.ServeTLS(ctx, secure, c.tlsConfig(), h, nil) })
+	serving.Go(func() { _ = c.manage(ctx) })
+	defer serving.Wait()
+	defer cancel()
+	read := func(name string) (*big.Int, error) {
+		tr := &http.Transport{
+			TLSClientConfig: &tls.Config{RootCAs: issued},
+			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, network, secure.Addr().String())
+			},
+		}
+		defer tr.CloseIdleConnections()
+		resp, err := (&http.Client{Transport: tr}).Get("https://" + name + "/")
+		if err != nil {
+			return nil, err
+		}
+		resp.Body.Close()
+		return resp.TLS.PeerCertificates[0].SerialNumber, nil
+	}
+	first := map[string]*big.Int{}
+	names := []string{"site.example", "kept.example"}
+	for len(first) < len(names) { // the configured one comes behind our back
+		for _, name := range names {
+			if serial, err := read(name); err == nil {
+				first[name] = serial
+			}
+		}
+		if t.Context().Err() != nil {
+			t.Fatal("no certificates")
+		}
+	}
+	if !c.has(t.Context(), "kept.example") || c.has(t.Context(), "other.example") {
+		t.Error("which certificates there are is not known")
+	}
+	c.mu.Lock()
+	clear(c.known) // as after a restart
+	c.mu.Unlock()
+	for c.pace.Allow() { // no new ones in this hour
+	}
+	for _, name := range names {
+		for {
+			serial, err := read(name)
+			if err != nil {
+				t.Fatalf("%s is not served while its certificate is renewed: %v", name, err)
+			}
+			if serial.Cmp(first[name]) != 0 {
+				break
+			}
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/holdfast-sites/holdfast/naming"
 )
@@ -23,6 +24,10 @@ type GatewayTLS struct {
 	Files      []TLSPair `toml:"files"`       // certificates that you have
 	NoRedirect bool      `toml:"no_redirect"` // go on serving pages on gateway.listen
 	HTTP3      bool      `toml:"http3"`       // speak HTTP/3, too, on the UDP port of the same number
+
+	// For tests; 0: certmagic's, 10 minutes and the last third.
+	renewLook time.Duration // between two looks for what is to be renewed
+	renewPart float64       // of a certificate's life, at its end, in which it is
 }
 
 // TLSPair is a certificate chain with its key, as PEM files.
