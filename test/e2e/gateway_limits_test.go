@@ -8,7 +8,8 @@ import (
 // TestAClientHasItsShareOfAGatewayAndNoMore: two downloads that are held to so many bytes a second
 // are still under way when a third is asked for, which is one too many.
 func TestAClientHasItsShareOfAGatewayAndNoMore(t *testing.T) {
-	w := newWorld(t)
+	t.Parallel()
+	w := newWorld(t, 1)
 	w.writeFiles("site", map[string][]byte{"index.html": []byte("hello"), "film.mp4": make([]byte, 512<<10)})
 	w.must(nil, "gate", "publish", w.home("site"), "--site", "blog", "--copies", "0", "--network", "offline")
 	w.configure("gate", `
