@@ -67,8 +67,8 @@ func (s *candidates) try(ctx context.Context, ai peer.AddrInfo) {
 	err := s.node.connect(dctx, ai)
 	cancel()
 	if err != nil {
-		s.node.swap.waits.forget(ai.ID, trial)
 		s.fail(ctx, ai.ID, err)
+		s.letGo(candidate{ai.ID, trial}) // there may be a connection, of somebody who never says what it speaks
 		return
 	}
 	word := time.NewTimer(patience)
@@ -101,13 +101,18 @@ func (s *candidates) hold(c candidate) {
 		oldest, s.held = s.held[0], s.held[1:]
 	}
 	s.mu.Unlock()
+	if oldest.id != "" {
+		s.letGo(oldest)
+	}
+}
+
+// letGo closes the connection to a candidate, unless it was of use or is wanted for something else.
+func (s *candidates) letGo(c candidate) {
 	n := s.node
-	if oldest.id == "" || n.swap.waits.forget(oldest.id, oldest.trial) {
+	if n.swap.waits.forget(c.id, c.trial) || n.isKept(c.id) || n.host.ConnManager().IsProtected(c.id, "") {
 		return
 	}
-	if !n.isKept(oldest.id) && !n.host.ConnManager().IsProtected(oldest.id, "") {
-		_ = n.host.Network().ClosePeer(oldest.id) // it may be gone already
-	}
+	_ = n.host.Network().ClosePeer(c.id) // it may be gone already
 }
 
 // end leaves the connections to the connection manager.

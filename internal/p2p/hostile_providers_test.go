@@ -10,6 +10,7 @@ import (
 	pb "github.com/libp2p/go-libp2p-kad-dht/pb"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/protocol/identify"
 
 	"github.com/holdfast-sites/holdfast/merkle"
 )
@@ -81,6 +82,33 @@ func TestProvidersOfNoUseAreLetGoOf(t *testing.T) {
 	if n := most.Load(); n < candidatesHeld || n > candidatesHeld+candidatesAtOnce+2*maxProviders {
 		t.Errorf("%d connections at once, want some %d of %d", n, candidatesHeld+candidatesAtOnce, live)
 	}
+}
+
+// TestProvidersThatNeverSayWhatTheySpeakAreLetGoOf: they are connected, and no search may have waited long enough to know.
+func TestProvidersThatNeverSayWhatTheySpeakAreLetGoOf(t *testing.T) {
+	stop := make(chan struct{})
+	defer close(stop)
+	var fakes []*pb.Message_Peer
+	var met atomic.Int64
+	for range 4 {
+		h := attacker(t, listening())
+		h.SetStreamHandler(identify.ID, func(network.Stream) { met.Add(1); <-stop })
+		fakes = append(fakes, inDHT(addrInfo(h)))
+	}
+	liar := attacker(t, listening())
+	onDHT(liar, func(q *pb.Message) *pb.Message {
+		return &pb.Message{Type: q.Type, Key: q.Key, ProviderPeers: fakes}
+	})
+	host := open(t, func(c *Config) { c.IdleTimeout = 4 * time.Second })
+	if err := host.Connect(t.Context(), []peer.AddrInfo{addrInfo(liar)}); err != nil {
+		t.Fatal(err)
+	}
+	joined(t, host)
+	host.tryProviders(deadline(t, time.Minute), makeDAG(t, 10, 32).root, &answers{})
+	if met.Load() == 0 {
+		t.Fatal("nobody was met")
+	}
+	eventually(t, "only the liar is connected", func() bool { return len(host.host.Network().Peers()) <= 1 })
 }
 
 // fakeProviders makes so many providers in a DHT's words: mute of them accept connections and say nothing, live are
