@@ -149,8 +149,12 @@ func later(a, b time.Time) time.Time {
 func (c *conn) pass(n int) bool {
 	l := c.link
 	l.mu.Lock()
-	l.passed += int64(n)
 	left := l.left
+	if left != nil && left.over() {
+		l.mu.Unlock()
+		return false // the cut is on its way
+	}
+	l.passed += int64(n)
 	l.mu.Unlock()
 	if left != nil {
 		left.take(n)

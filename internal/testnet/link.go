@@ -111,6 +111,12 @@ type budget struct {
 	spent chan struct{} // closed when nothing is left
 }
 
+func (b *budget) over() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.left <= 0
+}
+
 // take is called without the lock of any link.
 func (b *budget) take(n int) {
 	b.mu.Lock()

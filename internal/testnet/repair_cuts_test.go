@@ -14,16 +14,7 @@ import (
 // settled waits until each standby has seen each holder prove itself.
 func (o *orphaned) settled() {
 	o.t.Helper()
-	o.until("the standbys have seen the holders", func() bool {
-		for _, by := range o.hosts[3:] {
-			for _, holder := range o.hosts[:3] {
-				if !o.sees(by, holder, time.Time{}) {
-					return false
-				}
-			}
-		}
-		return true
-	})
+	o.until("the standbys have seen the holders", o.standbysSee)
 }
 
 // took is how often the standbys have taken over.
@@ -40,7 +31,8 @@ func (o *orphaned) took() (n int) {
 
 func TestAHostThatIsUpAndDownAllTheTimeIsReplacedOnceAtMost(t *testing.T) {
 	t.Parallel()
-	o := orphan(t)
+	// The second standby leaves the first one time enough on any machine.
+	o := orphan(t, func(c *node.Config) { c.Repair.Delta = soon(20 * time.Second) })
 	h := o.hosts
 	o.settled()
 	tick := time.NewTicker(1500 * time.Millisecond) // three calls

@@ -50,8 +50,8 @@ type watched struct {
 	id, token string
 }
 
-func orphan(t *testing.T) *orphaned {
-	o, anna := cared(t)
+func orphan(t *testing.T, configure ...func(*node.Config)) *orphaned {
+	o, anna := cared(t, configure...)
 	anna.Stop()
 	if err := os.RemoveAll(anna.cfg.Home); err != nil {
 		t.Fatal(err)
@@ -60,10 +60,15 @@ func orphan(t *testing.T) *orphaned {
 }
 
 // cared is the same with the author still there.
-func cared(t *testing.T) (*orphaned, *Peer) {
+func cared(t *testing.T, configure ...func(*node.Config)) (*orphaned, *Peer) {
 	long(t)
 	o := &orphaned{Net: New(t), pins: map[*Peer]watched{}}
-	o.Config = hasty
+	o.Config = func(c *node.Config) {
+		hasty(c)
+		for _, more := range configure {
+			more(c)
+		}
+	}
 	for i := range 5 {
 		o.hosts = append(o.hosts, o.Host(fmt.Sprintf("host%d", i), o.hosts...))
 	}
@@ -201,7 +206,7 @@ func TestASiteOutlivesItsAuthorAndOneHolderAfterTheOther(t *testing.T) {
 	t.Parallel()
 	o := orphan(t)
 	h := o.hosts
-	o.until("the standbys have seen the holders", o.standbysSee)
+	o.settled()
 	if o.holds(h[3]) || o.holds(h[4]) {
 		t.Fatal("a standby holds the site though nobody is gone")
 	}
@@ -233,7 +238,7 @@ func TestAHostThatAnswersAndHoldsNothingIsReplaced(t *testing.T) {
 	t.Parallel()
 	o := orphan(t)
 	h := o.hosts
-	o.until("the standbys have seen the holders", o.standbysSee)
+	o.settled()
 	h[1].Stop()
 	loseAllBut(t, h[1].cfg.Home, "identity.key")
 	h[1].Restart()
@@ -250,7 +255,7 @@ func TestAKeeperThatIsRestartedInATakeOverGoesOn(t *testing.T) {
 	t.Parallel()
 	o := orphan(t)
 	h := o.hosts
-	o.until("the standbys have seen the holders", o.standbysSee)
+	o.settled()
 	o.Around(h[3]).Delay(100 * time.Millisecond) // so that the fetch takes a while
 	h[2].Stop()
 	o.until("the standby begins", func() bool { return o.told(h[3], replicate.EventTookOver, h[3]) })
