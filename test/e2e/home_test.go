@@ -149,7 +149,9 @@ func TestCtrlCDuringAPublishLeavesThingsWhole(t *testing.T) {
 		close(started)
 		<-interrupted
 		r := pub.wait()
-		if r.code == 0 && step != "sign" {
+		// On a busy machine it may get there before it hears of the interrupt.
+		signing := strings.Contains(r.stderr, "\nsign ")
+		if r.code == 0 && !signing {
 			t.Errorf("%s: exit code 0: %s", step, r.out)
 		}
 		if r.code != 0 {
@@ -157,7 +159,7 @@ func TestCtrlCDuringAPublishLeavesThingsWhole(t *testing.T) {
 				t.Errorf("%s: %s", step, message)
 			}
 		}
-		if root := w.status("author").Root; step != "sign" && root != p.Root {
+		if root := w.status("author").Root; !signing && root != p.Root {
 			t.Errorf("%s: the site is at %s, want %s still", step, root, p.Root)
 		}
 	}
