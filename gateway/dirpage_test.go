@@ -124,6 +124,37 @@ func TestTheBlocksOfAListedFolderAreReadOnce(t *testing.T) {
 	}
 }
 
+func TestTheIndexPageOfALargeFolderCostsNoneOfItsOtherBlocks(t *testing.T) {
+	w, g := countedWorld(t)
+	files := map[string]string{"many/index.html": "<h1>many</h1>"}
+	for i := range 1300 { // enough for a folder of several blocks
+		files["many/"+strings.Repeat("n", 200)+fmt.Sprint(i)] = "x"
+	}
+	w.publish("blog", w.build(files))
+	ask := map[string][]string{
+		"":             nil,
+		"?filename=a":  nil,
+		"?download=1":  nil,
+		"?x=%20":       nil,
+		"?if-match":    {"If-Match", "*"},
+		"?unmodified":  {"If-Unmodified-Since", "Fri, 01 Jan 2100 00:00:00 GMT"},
+		"?only-cached": {"Cache-Control", "only-if-cached"},
+		"?range":       {"Range", "bytes=0-3", "If-Match", "*"},
+	}
+	for query, header := range ask {
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			clear(g.asked)
+			r := w.do(method, "http://blog.localhost/many/"+query, header...)
+			if r.StatusCode != 200 && r.StatusCode != 206 || method == http.MethodGet && !strings.HasPrefix("<h1>many</h1>", r.body) {
+				t.Errorf("%s %s: %s %q", method, query, r.Status, r.body)
+			}
+			if len(g.asked) > 6 {
+				t.Errorf("%s %s: %d blocks were read", method, query, len(g.asked))
+			}
+		}
+	}
+}
+
 func TestNoNameInAFolderUpsetsItsPage(t *testing.T) {
 	names := []string{"..", ".", "", "a/b", "../../x", "\u202egnp.exe", "a\nb", "\xff", "<script>", "\"onload=", "javascript:x", "//evil.example", "?q", "#f", "%2e%2e", "\\evil", strings.Repeat("w", 5000)}
 	var entries []merkle.Entry
