@@ -11,6 +11,7 @@ import (
 	"github.com/ipfs/boxo/blockservice"
 	bsfetcher "github.com/ipfs/boxo/fetcher/impl/blockservice"
 	boxogw "github.com/ipfs/boxo/gateway"
+	"github.com/ipfs/boxo/ipld/unixfs"
 	"github.com/ipfs/boxo/namesys"
 	boxopath "github.com/ipfs/boxo/path"
 	"github.com/ipfs/boxo/path/resolver"
@@ -31,6 +32,7 @@ import (
 type backend struct {
 	*boxogw.BlocksBackend
 	local  blockstore.Getter
+	paths  *merkle.Paths
 	denied *deny.Lists
 	names  Names
 	dns    DNSLinks
@@ -47,7 +49,7 @@ var (
 	_ boxogw.WithContextHint = (*backend)(nil)
 )
 
-func newBackend(blocks blockstore.Getter, cfg Config) (*backend, error) {
+func newBackend(blocks blockstore.Getter, paths *merkle.Paths, cfg Config) (*backend, error) {
 	service := newBlockService(blocks)
 	b, err := boxogw.NewBlocksBackend(service,
 		boxogw.WithNameSystem(noNames{}), // names are resolved by ResolveMutable below
@@ -56,7 +58,7 @@ func newBackend(blocks blockstore.Getter, cfg Config) (*backend, error) {
 		return nil, err
 	}
 	return &backend{
-		BlocksBackend: b, local: cfg.Local, denied: cfg.Denied, names: cfg.Names, dns: cfg.DNSLinks, now: time.Now, nameTime: cfg.RetrievalTimeout / 2,
+		BlocksBackend: b, local: cfg.Local, paths: paths, denied: cfg.Denied, names: cfg.Names, dns: cfg.DNSLinks, now: time.Now, nameTime: cfg.RetrievalTimeout / 2,
 		spelled:  newSpellings(),
 		followed: newRemembered[naming.Name, followed](maxSpellings),
 	}, nil
@@ -91,7 +93,27 @@ func (b *backend) Get(ctx context.Context, p boxopath.ImmutablePath, ranges ...b
 			return boxogw.ContentPathMetadata{}, nil, &resolver.ErrNoLink{Name: rulesFile, Node: p.RootCid()}
 		}
 	}
+	if md, err := b.BlocksBackend.ResolvePath(ctx, p); err == nil && b.isFolder(ctx, md.LastSegment.RootCid()) {
+		return md, boxogw.NewGetResponseFromDirectoryListing(0, nothingListed, nil), nil
+	}
 	return b.BlocksBackend.Get(ctx, p, ranges...)
+}
+
+// nothingListed is what boxo is told that folders have in them: it sends their index pages, and lists are ours. Else it
+// begins to read all of a sharded folder while it sends the page.
+var nothingListed = func() <-chan unixfs.LinkResult {
+	none := make(chan unixfs.LinkResult)
+	close(none)
+	return none
+}()
+
+// isFolder tells whether content is a UnixFS folder, as far as that can be read.
+func (b *backend) isFolder(ctx context.Context, id cid.Cid) bool {
+	place, err := b.paths.Walk(ctx, id, "/")
+	if err == nil {
+		place, err = b.paths.Open(ctx, place)
+	}
+	return err == nil && place.IsFolder()
 }
 
 // ResolvePath implements boxo's backend. What it finds may be confirmed to a client

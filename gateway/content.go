@@ -36,7 +36,8 @@ type content struct {
 // host handling, rules and error pages stay off: ours take their place.
 func newContent(cfg Config, hosts map[string]HostConfig, trustless bool) (*content, error) {
 	g := tracedGetter{cfg.Blocks}
-	b, err := newBackend(g, cfg)
+	paths := merkle.NewPaths(g, cfg.ReadyBytes/shareOfPaths)
+	b, err := newBackend(g, paths, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +51,7 @@ func newContent(cfg Config, hosts map[string]HostConfig, trustless bool) (*conte
 		grace:   grace{earlier: cfg.Earlier, now: time.Now},
 		rules:   newSiteRules(),
 		packer:  newPacker(),
-		paths:   merkle.NewPaths(g, cfg.ReadyBytes/shareOfPaths),
+		paths:   paths,
 		leaves:  newHotBlocks(g, cfg.Denied, cfg.ReadyBytes/shareOfLeaves),
 		hosts:   hosts, trustless: trustless, boxoOnly: cfg.boxoOnly,
 		boxo: boxogw.NewHandler(boxogw.Config{
