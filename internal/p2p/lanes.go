@@ -8,7 +8,6 @@ import (
 	"math"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/ipfs/boxo/retrieval"
@@ -252,80 +251,6 @@ func (l *lanes) stalls(id peer.ID) {
 	p := l.lane(id)
 	p.rate /= 4
 	p.rest = time.Now().Add(laneRest)
-}
-
-// try is one peer being asked for a block.
-type try struct {
-	id    peer.ID
-	moved atomic.Bool // bytes have come since it was last looked at
-	block blockstore.Block
-	err   error
-}
-
-// race fetches a block from whoever has something under root. Not ok where bitswap is to do it.
-func (l *lanes) race(ctx context.Context, root, c cid.Cid, said *answers) (_ blockstore.Block, ok bool) {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	ctx, cancel := context.WithTimeout(ctx, laneWhole)
-	defer cancel()
-	looks, look := 0, time.NewTicker(laneQuiet)
-	defer look.Stop()
-	tried, done := map[peer.ID]bool{}, make(chan *try, laneTries)
-	var newest *try
-	next := func() bool {
-		if len(tried) == laneTries {
-			return false
-		}
-		id := l.take(root, tried)
-		if id == "" {
-			return false
-		}
-		t := &try{id: id}
-		tried[id], newest, looks = true, t, 0
-		look.Reset(laneQuiet)
-		wg.Go(func() {
-			t.block, t.err = l.ask(ctx, id, c, func(bytes int) {
-				t.moved.Store(true)
-				l.moved(id, bytes)
-				said.gave(id, int64(bytes))
-			})
-			if t.err != nil && ctx.Err() != nil {
-				t.err = context.Canceled
-			}
-			l.ended(root, id, t.err)
-			done <- t
-		})
-		return true
-	}
-	if !next() {
-		return blockstore.Block{}, false
-	}
-	running := 1
-	for {
-		select {
-		case t := <-done:
-			if t.err == nil {
-				return t.block, true
-			}
-			said.note(t.id, "%v", t.err)
-			if running--; next() {
-				running++
-			} else if running == 0 {
-				return blockstore.Block{}, false
-			}
-		case <-look.C:
-			if looks++; newest.moved.Swap(false) && looks < lanePatience {
-				continue
-			}
-			l.stalls(newest.id)
-			if !next() {
-				return blockstore.Block{}, false
-			}
-			running++
-		case <-ctx.Done():
-			return blockstore.Block{}, false
-		}
-	}
 }
 
 // Believe says that peers are likely to hold all that is under root, so that readers' blocks are asked of
