@@ -49,7 +49,7 @@ var (
 	_ boxogw.WithContextHint = (*backend)(nil)
 )
 
-func newBackend(blocks blockstore.Getter, paths *merkle.Paths, cfg Config) (*backend, error) {
+func newBackend(blocks blockstore.Getter, cfg Config) (*backend, error) {
 	service := newBlockService(blocks)
 	b, err := boxogw.NewBlocksBackend(service,
 		boxogw.WithNameSystem(noNames{}), // names are resolved by ResolveMutable below
@@ -58,7 +58,7 @@ func newBackend(blocks blockstore.Getter, paths *merkle.Paths, cfg Config) (*bac
 		return nil, err
 	}
 	return &backend{
-		BlocksBackend: b, local: cfg.Local, paths: paths, denied: cfg.Denied, names: cfg.Names, dns: cfg.DNSLinks, now: time.Now, nameTime: cfg.RetrievalTimeout / 2,
+		BlocksBackend: b, local: cfg.Local, paths: merkle.NewPaths(blocks, cfg.ReadyBytes/shareOfPaths), denied: cfg.Denied, names: cfg.Names, dns: cfg.DNSLinks, now: time.Now, nameTime: cfg.RetrievalTimeout / 2,
 		spelled:  newSpellings(),
 		followed: newRemembered[naming.Name, followed](maxSpellings),
 	}, nil
@@ -84,7 +84,7 @@ func (r tracedResolver) ResolveToLastNode(ctx context.Context, p boxopath.Immuta
 }
 
 // Get hides a site's rules file from boxo unless it was asked for: the rules
-// are carried out here, where they can't lead to another origin.
+// are carried out here, where they can't lead to another origin. Of folders it says only that they are some.
 func (b *backend) Get(ctx context.Context, p boxopath.ImmutablePath, ranges ...boxogw.ByteRange) (md boxogw.ContentPathMetadata, r *boxogw.GetResponse, err error) {
 	defer blameContent(ctx, StepBlock, &err)
 	if s := p.Segments(); len(s) == 3 && s[2] == rulesFile {
@@ -93,10 +93,15 @@ func (b *backend) Get(ctx context.Context, p boxopath.ImmutablePath, ranges ...b
 			return boxogw.ContentPathMetadata{}, nil, &resolver.ErrNoLink{Name: rulesFile, Node: p.RootCid()}
 		}
 	}
-	if md, err := b.BlocksBackend.ResolvePath(ctx, p); err == nil && b.isFolder(ctx, md.LastSegment.RootCid()) {
-		return md, boxogw.NewGetResponseFromDirectoryListing(0, nothingListed, nil), nil
+	at, err := b.walk(ctx, p.RootCid(), "/"+strings.Join(p.Segments()[2:], "/"))
+	if err != nil || !at.IsFolder() {
+		return b.BlocksBackend.Get(ctx, p, ranges...)
 	}
-	return b.BlocksBackend.Get(ctx, p, ranges...)
+	if md, err = b.ResolvePath(ctx, p); err != nil {
+		return md, nil, err
+	}
+	md.ModTime = at.ModTime()
+	return md, boxogw.NewGetResponseFromDirectoryListing(0, nothingListed, nil), nil
 }
 
 // nothingListed is what boxo is told that folders have in them: it sends their index pages, and lists are ours. Else it
@@ -107,13 +112,21 @@ var nothingListed = func() <-chan unixfs.LinkResult {
 	return none
 }()
 
-// isFolder tells whether content is a UnixFS folder, as far as that can be read.
-func (b *backend) isFolder(ctx context.Context, id cid.Cid) bool {
-	place, err := b.paths.Walk(ctx, id, "/")
-	if err == nil {
-		place, err = b.paths.Open(ctx, place)
+// walk finds what is at a path, and tells the trace how far it is.
+func (b *backend) walk(ctx context.Context, root cid.Cid, path string) (merkle.Place, error) {
+	t := traceOf(ctx)
+	t.set(func(t *trace) { t.reading = false })
+	place, err := b.paths.Walk(ctx, root, path)
+	if err != nil {
+		return place, err
 	}
-	return err == nil && place.IsFolder()
+	for _, id := range place.CIDs { // what is kept of folders may be denied since
+		if err := b.mayGive(ctx, id); err != nil {
+			return place, err
+		}
+	}
+	t.set(func(t *trace) { t.reading = true })
+	return b.paths.Open(ctx, place)
 }
 
 // ResolvePath implements boxo's backend. What it finds may be confirmed to a client

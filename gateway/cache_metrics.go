@@ -40,7 +40,7 @@ func (m cacheMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	for cache, bytes := range map[string]float64{
 		"answers": float64(m.g.ready.answers.WeightedSize()), "leaves": float64(c.leaves.kept.WeightedSize()),
-		"folders": float64(c.paths.Kept()), "compressed": float64(c.packer.done.WeightedSize()),
+		"folders": float64(c.backend.paths.Kept()), "compressed": float64(c.packer.done.WeightedSize()),
 	} {
 		ch <- prometheus.MustNewConstMetric(cacheBytesDesc, prometheus.GaugeValue, bytes, cache)
 	}

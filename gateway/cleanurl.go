@@ -101,9 +101,9 @@ func (c *content) canonical(r *http.Request, opts Options) (string, bool) {
 func (c *content) isFile(r *http.Request, path string) bool {
 	t := traceOf(r.Context())
 	s := t.snapshot()
-	place, err := c.paths.Walk(r.Context(), s.root, strings.TrimPrefix(s.base+path, "/"))
+	place, err := c.backend.paths.Walk(r.Context(), s.root, strings.TrimPrefix(s.base+path, "/"))
 	if err == nil {
-		place, err = c.paths.Open(r.Context(), place)
+		place, err = c.backend.paths.Open(r.Context(), place)
 	}
 	if err != nil && s.failed == nil {
 		t.set(func(t *trace) { t.failed = nil })

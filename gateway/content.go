@@ -12,7 +12,6 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/holdfast-sites/holdfast/blockstore"
-	"github.com/holdfast-sites/holdfast/merkle"
 )
 
 // content answers requests for content paths: boxo's handler first, then the
@@ -24,7 +23,6 @@ type content struct {
 	grace   grace
 	rules   siteRules
 	packer  *packer
-	paths   *merkle.Paths
 	leaves  *hotBlocks // of large files
 
 	hosts     map[string]HostConfig
@@ -36,8 +34,7 @@ type content struct {
 // host handling, rules and error pages stay off: ours take their place.
 func newContent(cfg Config, hosts map[string]HostConfig, trustless bool) (*content, error) {
 	g := tracedGetter{cfg.Blocks}
-	paths := merkle.NewPaths(g, cfg.ReadyBytes/shareOfPaths)
-	b, err := newBackend(g, paths, cfg)
+	b, err := newBackend(g, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +48,6 @@ func newContent(cfg Config, hosts map[string]HostConfig, trustless bool) (*conte
 		grace:   grace{earlier: cfg.Earlier, now: time.Now},
 		rules:   newSiteRules(),
 		packer:  newPacker(),
-		paths:   paths,
 		leaves:  newHotBlocks(g, cfg.Denied, cfg.ReadyBytes/shareOfLeaves),
 		hosts:   hosts, trustless: trustless, boxoOnly: cfg.boxoOnly,
 		boxo: boxogw.NewHandler(boxogw.Config{
@@ -66,7 +62,7 @@ func newContent(cfg Config, hosts map[string]HostConfig, trustless bool) (*conte
 
 // forget drops what is kept of content: some of it may not be served any more.
 func (c *content) forget() {
-	c.paths.Forget()
+	c.backend.paths.Forget()
 	c.leaves.kept.InvalidateAll()
 	c.packer.done.InvalidateAll()
 }

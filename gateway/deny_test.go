@@ -204,6 +204,23 @@ func TestWhatWasKeptIsNotServedOnceItIsDenied(t *testing.T) {
 	w.get(base+"/docs/page.html").want(t, 410, "")
 }
 
+func TestTheIndexPageOfADeniedFolderIsServedToNoOddRequest(t *testing.T) {
+	w, write := denying(t, nil)
+	root := w.build(map[string]string{"index.html": "home", "sub/index.html": "sub"})
+	w.publish("blog", root)
+	sub, err := merkle.Resolve(t.Context(), w.store, root, "sub")
+	must(t, err)
+	ask := func(want int) {
+		t.Helper()
+		w.get("http://blog.localhost/sub/?filename=a").want(t, want, "")
+		w.get("http://blog.localhost/sub/", "If-Match", "*").want(t, want, "")
+		w.do(http.MethodHead, "http://blog.localhost/sub/?x=%20").want(t, want, "")
+	}
+	ask(200)
+	write("/ipfs/" + sub.String())
+	ask(410)
+}
+
 func TestThereIsNoPageAboutADeniedSite(t *testing.T) {
 	w, write := denying(t, nil)
 	page := "http://localhost/-/site/" + w.publish("blog", w.build(blog)).String()

@@ -144,7 +144,7 @@ func (c *content) findFile(r *http.Request, path string) (file, error) {
 	if err != nil {
 		return file{}, err
 	}
-	at, err := c.walk(ctx, root, base+rest)
+	at, err := c.backend.walk(ctx, root, base+rest)
 	if err != nil {
 		return file{}, err
 	}
@@ -180,7 +180,7 @@ func (c *content) findIndex(r *http.Request, f file) (file, error) {
 	if !strings.HasSuffix(r.URL.Path, "/") {
 		return file{}, errNotOurs // a redirect
 	}
-	index, err := c.walk(r.Context(), f.CID(), indexPage)
+	index, err := c.backend.walk(r.Context(), f.CID(), indexPage)
 	switch {
 	case errors.Is(err, merkle.ErrNoPath):
 		return f, errListing
@@ -191,26 +191,9 @@ func (c *content) findIndex(r *http.Request, f file) (file, error) {
 	return f, err
 }
 
-// walk finds what is at a path, and tells the trace how far it is.
-func (c *content) walk(ctx context.Context, root cid.Cid, path string) (merkle.Place, error) {
-	t := traceOf(ctx)
-	t.set(func(t *trace) { t.reading = false })
-	place, err := c.paths.Walk(ctx, root, path)
-	if err != nil {
-		return place, err
-	}
-	for _, id := range place.CIDs { // what is kept of folders may be denied since
-		if err := c.backend.mayGive(ctx, id); err != nil {
-			return place, err
-		}
-	}
-	t.set(func(t *trace) { t.reading = true })
-	return c.paths.Open(ctx, place)
-}
-
 // lookUp is merkle.Resolve with the folders that are kept.
 func (c *content) lookUp(ctx context.Context, root cid.Cid, path string) (cid.Cid, error) {
-	place, err := c.paths.Walk(ctx, root, path)
+	place, err := c.backend.paths.Walk(ctx, root, path)
 	if err != nil {
 		return cid.Undef, err
 	}

@@ -99,7 +99,8 @@ func (c *jointConn) insist(p []byte) (sent int, err error) {
 	}
 }
 
-// another gives a reader whose time is over as long again, if it took enough meanwhile.
+// another gives a reader whose time is over as long again, if it took enough meanwhile. When it did is not known: who stops
+// to read is cut after once to twice writeStall.
 func (c *jointConn) another(err error) bool {
 	if c.taken < maxHanded || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return false
