@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -42,6 +44,9 @@ func Path(t *testing.T) string {
 		if exe.dir, exe.err = os.MkdirTemp("", "holdfast-program-"); exe.err != nil {
 			return
 		}
+		if exe.err = lookAtSource(); exe.err != nil {
+			return
+		}
 		exe.path = filepath.Join(exe.dir, "holdfast")
 		out, err := exec.Command("go", "build", "-o", exe.path, "github.com/holdfast-sites/holdfast/cmd/holdfast").CombinedOutput()
 		if err != nil {
@@ -52,6 +57,22 @@ func Path(t *testing.T) string {
 		t.Fatal(exe.err)
 	}
 	return exe.path
+}
+
+// lookAtSource reads the module's folders. The go command takes a test's earlier result for good while nothing has changed
+// that the test has read: without this it would be that of another program.
+func lookAtSource() error {
+	mod, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return fmt.Errorf("go env: %w", err)
+	}
+	root := filepath.Dir(strings.TrimSpace(string(mod)))
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && (d.Name() == ".git" || d.Name() == "node_modules") {
+			return fs.SkipDir
+		}
+		return err
+	})
 }
 
 // Process is a command that goes on until it is ended.
