@@ -21,9 +21,9 @@ type ready struct {
 	current    atomic.Uint64 // the generation that the caches are of
 	also       func()        // what else is to be forgotten with the generation; may be nil
 	bindings   *otter.Cache[bindingKey, *binding]
-	answers    *otter.Cache[answerKey, *answer]
-	missing    *otter.Cache[answerKey, *answer] // of pages for what is not there: any number of paths may be asked for
-	graceful   bool                             // what is missing may have been there a moment ago
+	answers    *answers
+	missing    *answers // of pages for what is not there: any number of paths may be asked for
+	graceful   bool     // what is missing may have been there a moment ago
 	hits       interface{ Inc() }
 }
 
@@ -81,19 +81,13 @@ func newReady(most int64, names Names, trusted []netip.Prefix, generation func()
 	}
 }
 
-func newAnswers(most int64) *otter.Cache[answerKey, *answer] {
-	return newKept(most, func(k answerKey, a *answer) int64 {
-		return a.weight + int64(len(k.root)+len(k.base)+len(k.prefix)+len(k.path)+len(k.encoding))
-	})
-}
-
 // upToDate gives the generation, and drops everything that is older.
 func (rd *ready) upToDate() uint64 {
 	now := rd.generation()
 	if was := rd.current.Load(); was != now && rd.current.CompareAndSwap(was, now) {
 		rd.bindings.InvalidateAll()
-		rd.answers.InvalidateAll()
-		rd.missing.InvalidateAll()
+		rd.answers.forget()
+		rd.missing.forget()
 		if rd.also != nil {
 			rd.also()
 		}
@@ -147,21 +141,26 @@ func (rd *ready) bound(host, path string, now time.Time) *binding {
 	return nil
 }
 
+// find looks for what is sent to a client that can decode so much, and then for what is sent to all.
 func (rd *ready) find(b *binding, path string, encodings []string) *answer {
 	key := answerKey{root: b.root.KeyString(), base: b.base, prefix: b.prefix, path: path, kind: b.kind}
-	from := rd.answers
-	a, ok := from.GetIfPresent(key)
-	if !ok {
-		from = rd.missing
-		a, ok = from.GetIfPresent(key)
+	encoding, ok := encodingKey(encodings)
+	if ok {
+		key.encoding = encoding
+		if a := rd.at(key); a != nil {
+			return a
+		}
 	}
-	if !ok || !a.varies {
+	key.encoding = ""
+	return rd.at(key)
+}
+
+// at may be nil.
+func (rd *ready) at(key answerKey) *answer {
+	if a, ok := rd.answers.GetIfPresent(key); ok {
 		return a
 	}
-	if key.encoding, ok = encodingKey(encodings); !ok {
-		return nil
-	}
-	a, _ = from.GetIfPresent(key)
+	a, _ := rd.missing.GetIfPresent(key)
 	return a
 }
 
@@ -169,10 +168,10 @@ func (rd *ready) find(b *binding, path string, encodings []string) *answer {
 // odd to be worth it.
 func encodingKey(encodings []string) (string, bool) {
 	switch {
-	case len(encodings) == 0:
+	case len(encodings) == 0 || len(encodings) == 1 && encodings[0] == "":
 		return "identity", true
 	case len(encodings) == 1 && len(encodings[0]) <= maxEncodings:
-		return "=" + encodings[0], true
+		return encodings[0], true
 	}
 	return "", false
 }
@@ -204,13 +203,12 @@ func (rd *ready) keep(k *keeping, t *trace, encodings []string) {
 		to = rd.missing
 	}
 	if a.varies {
-		to.Set(key, &answer{varies: true, missing: a.missing, generation: a.generation})
 		var ok bool
 		if key.encoding, ok = encodingKey(encodings); !ok {
 			return
 		}
 	}
-	to.Set(key, a)
+	to.add(key, a)
 }
 
 // send answers with a, or a part of it, or that the client has it already. The
