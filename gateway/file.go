@@ -218,7 +218,11 @@ func (c *content) sendFile(a *attempt, r *http.Request, f file) {
 	}
 	h.Set("Cache-Control", lifetime)
 	modified := f.ModTime()
+	ctype, typeErr := c.typeOf(r.Context(), f)
 	if a.as == 0 && notModified(r.Header, etag, modified) {
+		if typeErr == nil { // in which codings it is sent, the tag says
+			h.Set("Content-Type", ctype)
+		}
 		a.WriteHeader(http.StatusNotModified)
 		return
 	}
@@ -228,9 +232,8 @@ func (c *content) sendFile(a *attempt, r *http.Request, f file) {
 		a.refuse(http.StatusRequestedRangeNotSatisfiable, err)
 		return
 	}
-	ctype, err := c.typeOf(r.Context(), f)
-	if err != nil {
-		a.refuse(http.StatusBadGateway, err)
+	if typeErr != nil {
+		a.refuse(http.StatusBadGateway, typeErr)
 		return
 	}
 	switch {
