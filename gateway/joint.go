@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,22 +18,17 @@ import (
 // netHTTPBuffer is how much net/http gathers before it writes, in bytes.
 const netHTTPBuffer = 4 << 10
 
-// jointListener accepts connections on which two writes can go out as one.
-type jointListener struct{ net.Listener }
-
-// Accept implements net.Listener.
-func (l jointListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if t, ok := c.(*net.TCPConn); ok {
-		return &jointConn{TCPConn: t}, err
-	}
-	return c, err
-}
-
 // jointConn is a TCP connection on which a write may wait for the next one, and on which a long one is whole: its
 // deadline is for each maxHanded of it. A nil one does nothing of the sort. It is for the goroutine that answers: nobody else writes.
+// Between requests it may go to its lobby.
 type jointConn struct {
 	*net.TCPConn
+	lobby *lobby // nil: it stays
+	state atomic.Int32
+	woken bool   // first is still to be read
+	first byte   // what ended its rest
+	last  uint32 // the last four bytes that were read
+
 	waits bool   // the next write is to wait
 	held  []byte // what waits, from heldBuffers; nil: nothing
 	both  [2][]byte

@@ -44,10 +44,10 @@ func TestJoinedWritesAreOneAndNothingStaysBehind(t *testing.T) {
 	must(t, err)
 	defer client.Close()
 	must(t, client.SetDeadline(time.Now().Add(time.Minute)))
-	accepted, err := jointListener{ln}.Accept()
+	accepted, err := ln.Accept()
 	must(t, err)
 	defer accepted.Close()
-	c := accepted.(*jointConn)
+	c := &jointConn{TCPConn: accepted.(*net.TCPConn)}
 	write := func(text string) {
 		t.Helper()
 		if n, err := c.Write([]byte(text)); n != len(text) || err != nil {
@@ -90,10 +90,10 @@ func TestALongWriteGoesOnWhileItsReaderReads(t *testing.T) {
 	client, err := net.Dial("tcp", ln.Addr().String())
 	must(t, err)
 	defer client.Close()
-	accepted, err := jointListener{ln}.Accept()
+	accepted, err := ln.Accept()
 	must(t, err)
 	defer accepted.Close()
-	c := accepted.(*jointConn)
+	c := &jointConn{TCPConn: accepted.(*net.TCPConn)}
 	film := make([]byte, 1<<20)
 	arrived := make(chan int64, 1)
 	go func() {

@@ -18,6 +18,9 @@ const (
 	shutdownTime   = 3 * time.Second
 )
 
+// idlePatience is idleTimeout in two parts, for plain HTTP/1.1. A browser that reads a page asks again within the first.
+var idlePatience = patience{inside: 3 * time.Second, lobby: idleTimeout - 3*time.Second}
+
 // Serve answers HTTP/1.1 on ln until ctx ends, then lets running requests end
 // for up to three seconds and cuts the rest. It closes ln. A nil log discards.
 // The error is nil when ctx ended it.
@@ -41,8 +44,8 @@ func ServeTLS(ctx context.Context, ln net.Listener, secure *tls.Config, h http.H
 	ended := make(chan error, 1)
 	go func() {
 		if secure == nil {
-			srv.ConnContext = withJoint
-			ended <- srv.Serve(jointListener{ln})
+			srv.ConnContext, srv.ConnState, srv.IdleTimeout = withJoint, noteIdle, idlePatience.inside
+			ended <- srv.Serve(newLobby(ln, idlePatience))
 			return
 		}
 		srv.TLSConfig = secure

@@ -15,6 +15,7 @@ const (
 	restInterval = 2 * time.Second
 	restAllocs   = 8 << 20  // bytes that are allocated in an interval: with less the node is at rest
 	restSlack    = 16 << 20 // bytes that must be there to be given back, for it to be worth a collection
+	restSettled  = 3        // intervals after which what served the connections that ask nothing is no longer needed (gateway's lobby)
 )
 
 // usage of memory, in bytes.
@@ -27,19 +28,21 @@ type memoryUse struct {
 // rest decides when memory is given back.
 type rest struct {
 	before memoryUse
+	quiet  int  // intervals
 	gave   bool // nothing has happened since
 }
 
 // due tells whether the node has been at rest for an interval, and holds what it
-// doesn't need. Once it gave that back it has to have worked before it does so again.
+// doesn't need; or has settled, which only a collection can tell the good of. After that it has to work before it does so again.
 func (r *rest) due(now memoryUse) bool {
-	quiet := now.allocated-r.before.allocated < restAllocs
+	worked := now.allocated-r.before.allocated >= restAllocs
 	r.before = now
-	if !quiet {
-		r.gave = false
+	if worked {
+		r.quiet, r.gave = 0, false
 		return false
 	}
-	if r.gave || now.held < now.live+restSlack {
+	r.quiet++
+	if r.quiet != restSettled && (r.gave || now.held < now.live+restSlack) {
 		return false
 	}
 	r.gave = true
