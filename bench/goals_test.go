@@ -29,11 +29,11 @@ func TestTheMedianRoundDecidesWhetherAGoalIsMet(t *testing.T) {
 }
 
 func TestOnlyTheRowsAskedForAreMeasured(t *testing.T) {
-	all, err := chosen("")
+	all, err := chosen(rows, "")
 	if err != nil || len(all) != len(rows) {
 		t.Errorf("all: %d rows, %v", len(all), err)
 	}
-	some, err := chosen("gc,first")
+	some, err := chosen(rows, "gc,first")
 	var names []string
 	for _, r := range some {
 		names = append(names, r.name)
@@ -41,7 +41,7 @@ func TestOnlyTheRowsAskedForAreMeasured(t *testing.T) {
 	if err != nil || !slices.Equal(names, []string{"first", "gc"}) {
 		t.Errorf("got %q, %v", names, err)
 	}
-	if _, err := chosen("first,last"); err == nil {
+	if _, err := chosen(rows, "first,last"); err == nil {
 		t.Error("a row that is not there was accepted")
 	}
 }

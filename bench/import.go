@@ -34,29 +34,32 @@ var rows = []row{
 	{"disk", "what the site occupies", (*importing).disk},
 }
 
-func rowNames() string {
+// named is a part of a task that -only may ask for alone.
+type named interface{ named() string }
+
+func (r row) named() string { return r.name }
+
+func namesOf[T named](all []T) string {
 	var names []string
-	for _, r := range rows {
-		names = append(names, r.name)
+	for _, part := range all {
+		names = append(names, part.named())
 	}
 	return strings.Join(names, ", ")
 }
 
-// chosen is the rows that -only names, in the order of the table.
-func chosen(only string) ([]row, error) {
+// chosen is what -only names of all, in the order of the table; all of it where -only is empty.
+func chosen[T named](all []T, only string) (some []T, err error) {
 	if only == "" {
-		return rows, nil
+		return all, nil
 	}
-	names := strings.Split(only, ",")
-	for _, name := range names {
-		if !slices.ContainsFunc(rows, func(r row) bool { return r.name == name }) {
-			return nil, fmt.Errorf("no row %q: -only takes %s", name, rowNames())
+	for name := range strings.SplitSeq(only, ",") {
+		if !slices.ContainsFunc(all, func(part T) bool { return part.named() == name }) {
+			return nil, fmt.Errorf("no row %q: -only takes %s", name, namesOf(all))
 		}
 	}
-	var some []row
-	for _, r := range rows {
-		if slices.Contains(names, r.name) {
-			some = append(some, r)
+	for _, part := range all {
+		if slices.Contains(strings.Split(only, ","), part.named()) {
+			some = append(some, part)
 		}
 	}
 	return some, nil
@@ -78,7 +81,7 @@ type importing struct {
 const manyFiles = 10_000
 
 func (b *bench) importing(ctx context.Context) error {
-	chosen, err := chosen(b.only)
+	chosen, err := chosen(rows, b.only)
 	if err != nil {
 		return err
 	}

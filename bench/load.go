@@ -34,8 +34,12 @@ type loadDone struct {
 	Seconds   float64
 	P50, P99  float64 // ms, from when the request was due
 	Slowest   float64 // ms
+	Calm      float64 // ms, of a rate: P99 in the middle one of windows
+	Stood     float64 // %, of a rate: of the time in which this process, which never waits then, stood still for over a millisecond
 	MissedDue int64   // of a rate: requests that were not begun in time
 }
+
+func (d loadDone) perSecond() float64 { return float64(d.Requests) / d.Seconds }
 
 // loadChild is a load generator of one processor's work.
 func loadChild(ctx context.Context, asked json.RawMessage) (any, error) {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
@@ -29,6 +30,7 @@ type load struct {
 	conns    []*loadConn
 	polled   []unix.PollFd
 	waits    figures // ms
+	stood    time.Duration
 	done     loadDone
 }
 
@@ -66,9 +68,14 @@ func (l *load) run(ctx context.Context) error {
 		l.conns, l.polled = append(l.conns, c), append(l.polled, unix.PollFd{Fd: int32(c.fd), Events: unix.POLLIN})
 	}
 	l.began = time.Now()
-	buf := make([]byte, readAtOnce)
+	buf, turn := make([]byte, readAtOnce), l.began
 	for {
-		idle, open, err := l.send(time.Now())
+		now := time.Now()
+		if gap := now.Sub(turn); gap > time.Millisecond {
+			l.stood += gap
+		}
+		turn = now
+		idle, open, err := l.send(now)
 		if err != nil || open == 0 {
 			l.sum()
 			return err
@@ -192,7 +199,18 @@ func (l *load) read(c *loadConn, buf []byte) error {
 func (l *load) sum() {
 	l.done.Seconds = time.Since(l.began).Seconds()
 	l.done.P50, l.done.P99, l.done.Slowest = l.waits.at(0.5), l.waits.at(0.99), l.waits.at(1)
+	if l.Rate == 0 {
+		return
+	}
+	var windows figures
+	for window := range slices.Chunk(l.waits, max(1, int(l.Rate*windowTime.Seconds()))) {
+		windows = append(windows, window.at(0.99))
+	}
+	l.done.Calm, l.done.Stood = windows.median(), 100*l.stood.Seconds()/l.done.Seconds
 }
+
+// windowTime is short beside the time between two moments in which a machine that is shared takes a processor away.
+const windowTime = 100 * time.Millisecond
 
 var contentLength = []byte("content-length:")
 

@@ -34,12 +34,10 @@ type bench struct {
 	files  int
 	bytes  int64
 
-	only   string // rows of import, with commas between them; "": all
+	only   string // rows of import or gateway, with commas between them; "": all
 	goals  string // whose goals count: "rust" or "python"; "": by the number of files
 	size   int64  // MiB of the one large file
 	blocks int    // of the store that is opened and collected
-
-	machine float64 // how fast this one is, by net/http, beside that on which the gateway's goals were set
 }
 
 func main() {
@@ -109,7 +107,7 @@ func (b *bench) flags() {
 	flag.IntVar(&b.rounds, "n", 0, "measured rounds, after one that warms up; 0: 200 of names, else 5")
 	flag.DurationVar(&b.settle, "settle", 10*time.Second, "how long a host is left alone before its memory is read")
 	flag.StringVar(&b.exe, "exe", "", "measure this program instead of building it from the source here")
-	flag.StringVar(&b.only, "only", "", "rows of import, with commas between them: "+rowNames())
+	flag.StringVar(&b.only, "only", "", "rows of import ("+namesOf(rows)+") or of gateway ("+namesOf(gatewayParts)+"), with commas between them")
 	flag.StringVar(&b.goals, "goals", "", "whose goals import compares with: rust or python; default: by the number of files")
 	flag.Int64Var(&b.size, "size", 4096, "MiB of the one large file that import builds")
 	flag.IntVar(&b.blocks, "blocks", 1_000_000, "blocks of the store that import opens and collects")

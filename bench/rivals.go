@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -32,9 +33,11 @@ type server struct {
 	cmd  *exec.Cmd
 }
 
-// end kills it: it keeps nothing.
+// end stops it, and gives it time to stop its own processes.
 func (s *server) end() {
-	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	hard := time.AfterFunc(20*time.Second, func() { _ = s.cmd.Process.Kill() })
+	defer hard.Stop()
 	_ = s.cmd.Wait()
 }
 
@@ -63,6 +66,20 @@ func pinned(ctx context.Context, cpu string, cmd *exec.Cmd) *exec.Cmd {
 	p := exec.CommandContext(ctx, "taskset", append([]string{"-c", cpu, cmd.Path}, cmd.Args[1:]...)...)
 	p.Env, p.Dir, p.Stderr = cmd.Env, cmd.Dir, cmd.Stderr
 	return p
+}
+
+// bareLike starts a bare net/http server that sends the page and the large file as ours does.
+func (b *bench) bareLike(ctx context.Context, ours *server, dir string) (*server, error) {
+	files, header := map[string]string{}, map[string]http.Header{}
+	for _, p := range []string{"/page.html", "/large.bin"} {
+		h, err := ours.ask(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		h.Del("Date")
+		files[p], header[p] = filepath.Join(dir, p), h
+	}
+	return b.bare(ctx, header, files)
 }
 
 // bare starts a bare net/http server with the header that ours sent.
