@@ -114,14 +114,8 @@ func wholeCAR(r *http.Request, path string) (cid.Cid, bool) {
 	if err != nil {
 		return cid.Undef, false
 	}
-	params := map[string]string{}
-	accept := strings.TrimSpace(r.Header.Get("Accept"))
-	asked := strings.HasPrefix(accept, carMediaType) && !strings.Contains(accept, ",")
-	if asked {
-		if accept, params, err = mime.ParseMediaType(accept); err != nil || accept != carMediaType {
-			return cid.Undef, false
-		}
-	} else if strings.Contains(accept, "application/vnd.") && q.Get("format") == "" {
+	params, asked, plain := acceptedCAR(r)
+	if !plain {
 		return cid.Undef, false
 	}
 	for key, values := range q {
@@ -150,6 +144,19 @@ func wholeCAR(r *http.Request, path string) (cid.Cid, bool) {
 	}
 	root, err := cid.Decode(strings.Split(path, "/")[2])
 	return root, err == nil
+}
+
+// acceptedCAR tells whether Accept asks for a CAR and nothing else, and with which
+// parameters. It is not plain where a CAR is one of several types: which of them
+// counts, and whether ?format= leaves its parameters to it, is boxo's to say.
+func acceptedCAR(r *http.Request) (params map[string]string, asked, plain bool) {
+	accept := strings.TrimSpace(strings.Join(r.Header.Values("Accept"), ","))
+	if !strings.Contains(strings.ToLower(accept), carMediaType) {
+		return map[string]string{}, false, true
+	}
+	t, params, err := mime.ParseMediaType(accept)
+	asked = err == nil && t == carMediaType && strings.HasPrefix(accept, carMediaType) && !strings.Contains(accept, ",")
+	return params, asked, asked
 }
 
 // NewTrustless is what a node serves to other nodes: blocks and CARs under

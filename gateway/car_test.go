@@ -144,6 +144,28 @@ func TestCARParametersMeanWhatTheSpecificationSays(t *testing.T) {
 	}
 }
 
+// A client that lists what it can read says as much of CARs as one that names nothing else.
+func TestACARAmongOtherTypesKeepsItsParameters(t *testing.T) {
+	w := newWorld(t, nil)
+	root := w.build(map[string]string{"a": "twice", "b": "twice"})
+	url := "http://127.0.0.1/ipfs/" + root.String()
+	const twice = "application/vnd.ipld.car; version=1; order=dfs; dups=y"
+	for _, accept := range [][]string{
+		{"Accept", twice},
+		{"Accept", twice + ", */*"},
+		{"Accept", "text/html, " + twice},
+		{"Accept", "text/html", "Accept", twice},
+		{"Accept", "application/vnd.ipld.CAR; dups=y"},
+	} {
+		for query, want := range map[string]int{"": 3, "?format=car": 3, "?car-dups=n": 2, "?format=car&car-dups=n": 2} {
+			if _, blocks := carBlocks(t, w.get(url+query, accept...).body); len(blocks) != want {
+				t.Errorf("%s %q: %d blocks, want %d", query, accept, len(blocks), want)
+			}
+		}
+	}
+	w.get(url+"?format=car", "Accept", "application/vnd.ipld.car; version=2, */*").want(t, 400, "")
+}
+
 func TestRecordIsServedAsItWasSigned(t *testing.T) {
 	w := newWorld(t, nil)
 	name := w.publish("blog", w.build(blog))
