@@ -54,6 +54,7 @@ func (g *gateway) toSubdomain(t *testing.T, host string) {
 	v0 := cid.NewCidV0(g.helloPB.cid.Hash()).String()
 	g.runAll(t, []check{
 		{name: "CIDv1", url: base + "/ipfs/" + g.hello.cid.String() + "/", status: 301, want: to(g.hello.cid, "/")},
+		{name: "CIDv1 without a slash", url: base + "/ipfs/" + g.hello.cid.String(), status: 301, want: to(g.hello.cid, "/")},
 		{name: "an odd name", url: base + "/ipfs/" + g.percent.cid.String() + "/Portugal%252C+España=Peninsula%20Ibérica.txt", status: 301,
 			want: to(g.percent.cid, "/Portugal%252C+Espa%C3%B1a=Peninsula%20Ib%C3%A9rica.txt")},
 		{name: "a folder", url: base + "/ipfs/" + g.dir.cid.String() + "/", status: 301, want: to(g.dir.cid, "/")},

@@ -40,13 +40,16 @@ func (g *gateway) trustlessRaw(t *testing.T) {
 			want: map[string]string{"Content-Type": "application/vnd.ipld.raw", "Content-Range": fmt.Sprintf("bytes 6-16/%d", len(block))}},
 		{name: "format counts before Accept", url: "/ipfs/" + dir + "?format=raw", header: []string{"Accept", "application/vnd.ipld.car"}, status: 200, body: block},
 	})
+	g.parts(t, "of a file's block", "/ipfs/"+file, "application/vnd.ipld.raw", ascii, accept...)
 }
+
+const carType = "application/vnd.ipld.car"
 
 // carCheck is a CAR that is asked for, and the blocks that it has to hold.
 type carCheck struct {
 	name, path string
-	query      string   // without format=car
-	accept     string   // "": by format=car
+	query      string   // without format=car, unless there is an accept
+	accept     string   // "": it is asked for twice, by format=car and by Accept
 	want       []string // parts of the Content-Type
 	blocks     []cid.Cid
 	unordered  bool
@@ -91,9 +94,25 @@ func (g *gateway) trustlessCAR(t *testing.T) {
 		{name: "in any order", path: g.dups["root"].cid.String(), accept: "application/vnd.ipld.car; version=1; order=unk", want: []string{"order="}, blocks: g.duplicates(1), unordered: true},
 		{name: "an identity CID holds no block", path: "bafkqaf3imvwgy3zaneqgc3janfxgy2lomvscay3jmqfa", accept: "application/vnd.ipld.car; dups=y", want: []string{"dups=y"}},
 		{name: "format leaves the parameters to Accept", path: g.dups["root"].cid.String(), query: "format=car", accept: "application/vnd.ipld.car; version=1; order=dfs; dups=y", want: []string{"dups=y"}, blocks: g.duplicates(2)},
+		{name: "format leaves them to Accept among others", path: g.dups["root"].cid.String(), query: "format=car", accept: carType + "; version=1; order=dfs; dups=y, */*", want: []string{"dups=y"}, blocks: g.duplicates(2)},
 		{name: "duplicates by query", path: g.dups["root"].cid.String(), query: "car-dups=y", want: []string{"dups=y"}, blocks: g.duplicates(2)},
+		{name: "format counts before Accept", path: g.dups["root"].cid.String(), query: "format=car", accept: "application/vnd.ipld.raw", blocks: g.duplicates(1)},
+		{name: "no duplicates by query counts before Accept", path: g.dups["root"].cid.String(), query: "car-dups=n", accept: carType + "; version=1; order=dfs; dups=y", want: []string{"dups=n"}, blocks: g.duplicates(1)},
+		{name: "duplicates by query count before Accept", path: g.dups["root"].cid.String(), query: "format=car&car-dups=y", accept: carType + "; version=1; order=dfs; dups=n", want: []string{"dups=y"}, blocks: g.duplicates(2)},
+		{name: "order by query counts before Accept", path: g.dups["root"].cid.String(), query: "car-order=dfs", accept: carType + "; order=unk", want: []string{"order=dfs"}, blocks: g.duplicates(1)},
+		{name: "version by query counts before Accept", path: g.dups["root"].cid.String(), query: "car-version=1", accept: carType + "; version=2", want: []string{"version=1"}, blocks: g.duplicates(1)},
 	} {
-		t.Run(c.name, func(t *testing.T) { g.car(t, c) })
+		t.Run(c.name, func(t *testing.T) {
+			if c.accept != "" {
+				g.car(t, c)
+				return
+			}
+			byFormat, byAccept := c, c
+			byFormat.query = strings.TrimPrefix(c.query+"&format=car", "&")
+			byAccept.accept = carType
+			t.Run("by format", func(t *testing.T) { g.car(t, byFormat) })
+			t.Run("by Accept", func(t *testing.T) { g.car(t, byAccept) })
+		})
 	}
 	id := g.dups["root"].cid.String()
 	g.runAll(t, []check{
@@ -103,9 +122,11 @@ func (g *gateway) trustlessCAR(t *testing.T) {
 		{name: "HEAD", url: "/ipfs/" + id + "?format=car", method: http.MethodHead, status: 200, want: map[string]string{"Content-Type": "~^application/vnd.ipld.car"}},
 		{name: "with a name", url: "/ipfs/" + id + "?format=car&filename=site.car", status: 200, want: map[string]string{"Content-Disposition": `~^attachment; filename="site.car"`}},
 		{name: "a version that isn't", url: "/ipfs/" + id, header: []string{"Accept", "application/vnd.ipld.car; version=2"}, status: 400},
+		{name: "a version by query that isn't", url: "/ipfs/" + id + "?car-version=2", header: []string{"Accept", carType + "; version=1"}, status: 400},
 		{name: "a scope that isn't", url: "/ipfs/" + id + "?format=car&dag-scope=some", status: 400},
 		{name: "bytes that aren't", url: "/ipfs/" + id + "?format=car&dag-scope=entity&entity-bytes=a:b", status: 400},
 		{name: "a path that isn't", url: "/ipfs/" + root.String() + "/subdir/i-do-not-exist?format=car", status: 404},
+		{name: "a path that isn't, by Accept", url: "/ipfs/" + root.String() + "/subdir/i-do-not-exist", header: []string{"Accept", carType}, status: 404},
 	})
 }
 
@@ -136,18 +157,29 @@ func (g *gateway) duplicates(times int) []cid.Cid {
 	return append(append(out, g.dups["hello.txt"].cid, g.dups["multiblock.txt"].cid), g.pieces...)
 }
 
+// carHeaders are what every CAR says of itself, whatever is in it.
+var carHeaders = map[string]string{
+	"X-Content-Type-Options": "nosniff",
+	"Accept-Ranges":          "none",
+	"Content-Disposition":    `~^attachment; filename=".*\.car"`,
+	"Etag":                   `~^(W/)?"[^"]+\.car[^"]*"$`,
+}
+
 func (g *gateway) car(t *testing.T, c carCheck) {
-	q, header := c.query, []string{}
+	var header []string
 	if c.accept != "" {
-		header = append(header, "Accept", c.accept)
-	} else {
-		q = strings.TrimPrefix(q+"&format=car", "&")
+		header = []string{"Accept", c.accept}
 	}
-	a := g.ask(t, http.MethodGet, strings.TrimSuffix("/ipfs/"+c.path+"?"+q, "?"), header...)
+	a := g.ask(t, http.MethodGet, strings.TrimSuffix("/ipfs/"+c.path+"?"+c.query, "?"), header...)
 	if a.StatusCode != 200 {
 		t.Fatalf("%s: %.500s", a.Status, a.body)
 	}
-	for _, part := range append(c.want, "application/vnd.ipld.car") {
+	for key, want := range carHeaders {
+		if got := a.Header.Get(key); !matches(got, want) {
+			t.Errorf("%s: %q, want %s", key, got, want)
+		}
+	}
+	for _, part := range append(c.want, carType) {
 		if !strings.Contains(a.Header.Get("Content-Type"), part) {
 			t.Errorf("Content-Type %q lacks %q", a.Header.Get("Content-Type"), part)
 		}
@@ -184,26 +216,38 @@ func readCAR(t *testing.T, raw []byte) (out []cid.Cid) {
 
 func (g *gateway) trustlessIPNS(t *testing.T) {
 	k := g.keys["hello"]
-	valid := func(t *testing.T, a answer) {
-		rec, err := ipns.UnmarshalRecord(a.body)
-		must(t, err)
-		name, err := ipns.NameFromString(k.name)
-		must(t, err)
-		must(t, ipns.ValidateWithName(rec, name))
-		if v, err := rec.Value(); err != nil || v.String() != "/ipfs/"+g.hello.cid.String() {
-			t.Errorf("value %v, %v", v, err)
-		}
-	}
 	want := map[string]string{"Content-Type": "~^application/vnd.ipfs.ipns-record", "Content-Disposition": "~^attachment;", "Cache-Control": "public, max-age=600", "Etag": `~^(W/)?"[^"]+"$`}
+	for kind, name := range map[string]string{"both signatures": "hello", "version 2 only": "v2", "an RSA key": "rsa"} {
+		k := g.keys[name]
+		see := func(t *testing.T, a answer) { leadsTo(t, a, k, "/ipfs/"+g.hello.cid.String()) }
+		g.runAll(t, []check{
+			{name: kind + ", by format", url: "/ipns/" + k.name + "?format=ipns-record", status: 200, want: want, see: see},
+			{name: kind + ", by Accept", url: "/ipns/" + k.name, header: []string{"Accept", "application/vnd.ipfs.ipns-record"}, status: 200, want: want, see: see},
+		})
+	}
 	g.runAll(t, []check{
 		{name: "its content", url: "/ipns/" + k.name, status: 200, body: "hello\n"},
-		{name: "by format", url: "/ipns/" + k.name + "?format=ipns-record", status: 200, want: want, see: valid},
-		{name: "by Accept", url: "/ipns/" + k.name, header: []string{"Accept", "application/vnd.ipfs.ipns-record"}, status: 200, want: want, see: valid},
 		{name: "with a name", url: query("/ipns/"+k.name, "format", "ipns-record", "filename", "testтест.ipns-record"), status: 200,
 			want: map[string]string{"Content-Disposition": `~attachment; filename="test____.ipns-record"; filename\*=UTF-8''test%D1%82%D0%B5%D1%81%D1%82.ipns-record`}},
 		{name: "on a path below is refused", url: "/ipns/" + k.name + "/below?format=ipns-record", status: 400},
 		{name: "a name without record", url: "/ipns/" + g.keys["unknown"].name + "?format=ipns-record", status: anyServerError},
 	})
+}
+
+// leadsTo checks that the answer is k's record, byte for byte, and valid, and what it points to.
+func leadsTo(t *testing.T, a answer, k key, to string) {
+	t.Helper()
+	if !bytes.Equal(a.body, k.record) {
+		t.Errorf("%d bytes that aren't those of the record", len(a.body))
+	}
+	rec, err := ipns.UnmarshalRecord(a.body)
+	must(t, err)
+	name, err := ipns.NameFromString(k.name)
+	must(t, err)
+	must(t, ipns.ValidateWithName(rec, name))
+	if v, err := rec.Value(); err != nil || v.String() != to {
+		t.Errorf("value %v, %v, want %s", v, err, to)
+	}
 }
 
 // trustlessOnly is a host that serves what a client can check, and nothing else.
