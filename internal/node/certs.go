@@ -37,7 +37,7 @@ type certs struct {
 	named, asked *certmagic.Config
 	stop         func()
 	files        *certFiles
-	// keeps tells whether a domain leads to a site of this node.
+	// keeps tells whether a domain leads to a site of this node; errNoAnswer: nobody knows.
 	keeps func(ctx context.Context, domain string) error
 	pace  *rate.Limiter // of certificates on demand
 
@@ -159,6 +159,7 @@ func (c *certs) tlsConfig() *tls.Config {
 var (
 	errNotOurs  = errors.New("no site that is kept here")
 	errOnTheWay = errors.New("a certificate of gateway.tls.names will do for it, and is not there yet")
+	errNoAnswer = errors.New("DNS does not say where it leads")
 )
 
 // covered tells whether a certificate of the configured names does for the name.
@@ -172,7 +173,8 @@ func (c *certs) has(ctx context.Context, name string) bool {
 }
 
 // decide tells whether a certificate may be asked for, used or renewed: for a domain of a site
-// that is kept here and that none of the configured names covers, and so many new ones an hour.
+// that is kept here and that none of the configured names covers, and so many new ones an hour. While nobody can say
+// where a domain leads, what was right before goes on: readers of a site that is here need no DNS of ours.
 func (c *certs) decide(ctx context.Context, name string) error {
 	if c.covered(name) {
 		return errOnTheWay
@@ -190,7 +192,10 @@ func (c *certs) decide(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := c.keeps(ctx, domain); err != nil {
+	switch err := c.keeps(ctx, domain); {
+	case errors.Is(err, errNoAnswer) && c.has(ctx, name):
+		return nil
+	case err != nil:
 		return err
 	}
 	if !c.has(ctx, name) && !c.pace.AllowN(now, 1) {
@@ -259,15 +264,18 @@ func (h dnsHook) run(ctx context.Context, what string, c acme.Challenge) error {
 	return nil
 }
 
-// keepsDomain tells whether a domain's DNSLink leads to a site that is kept here.
+// keepsDomain tells whether a domain's DNSLink leads to a site that is kept here; errNoAnswer where that can't be known now.
 func (n *Node) keepsDomain(ctx context.Context, domain string) error {
 	links := n.domains.forReaders()
 	if links == nil {
 		return errors.New("no DNS is asked; set gateway.dns or gateway.dnslink")
 	}
 	path, _, err := links.Resolve(ctx, domain)
-	if err != nil {
+	switch {
+	case errors.Is(err, naming.ErrNotFound), errors.Is(err, naming.ErrDNSLink):
 		return err
+	case err != nil:
+		return fmt.Errorf("%w: %w", errNoAnswer, err)
 	}
 	if _, err := n.denied.Path("/ipns/" + domain); err != nil {
 		return err

@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/certmagic"
 	"github.com/letsencrypt/pebble/v2/ca"
 	"github.com/letsencrypt/pebble/v2/db"
 	"github.com/letsencrypt/pebble/v2/va"
@@ -241,6 +242,34 @@ func TestNoCertificateIsOrderedForWhatAConfiguredOneCovers(t *testing.T) {
 	}
 	if asked != "wild.example a.b.wild.example kept.example " {
 		t.Errorf("looked for the sites of %q", asked)
+	}
+}
+
+func TestACertificateThatIsThereIsUsedWhileDNSIsSilent(t *testing.T) {
+	ln := listenLoopback(t)
+	defer ln.Close()
+	answers := map[string]error{
+		"silent.example": fmt.Errorf("%w: timeout", errNoAnswer), "new.example": fmt.Errorf("%w: timeout", errNoAnswer), "moved.example": errNotOurs,
+	}
+	keeps := func(_ context.Context, domain string) error { return answers[domain] }
+	c, err := openCerts(GatewayTLS{Listen: "x", OnDemand: true}, t.TempDir(), nil, ln, keeps, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	for _, name := range []string{"silent.example", "moved.example"} {
+		if err := c.asked.Storage.Store(t.Context(), certmagic.StorageKeys.SiteCert(c.issuer.IssuerKey(), name), []byte("a certificate")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.decide(t.Context(), "silent.example"); err != nil {
+		t.Errorf("with a certificate: %v", err)
+	}
+	if err := c.decide(t.Context(), "new.example"); !errors.Is(err, errNoAnswer) {
+		t.Errorf("without one: %v", err)
+	}
+	if err := c.decide(t.Context(), "moved.example"); !errors.Is(err, errNotOurs) {
+		t.Errorf("of a domain that leads elsewhere: %v", err)
 	}
 }
 
