@@ -10,7 +10,7 @@ import (
 )
 
 // net/http keeps a goroutine with 8 KB of stack and as much in buffers for each connection, whether it asks anything or not. One that has
-// asked nothing for a while waits in the lobby instead, where it takes a fifth of that: net/http is told that it is over, and gets it as a
+// asked nothing for a while waits in the lobby instead, where it takes a third of that: net/http is told that it is over, and gets it as a
 // new one when it asks again.
 
 // patience is how long connections that ask nothing are kept, and where. The zero value is none.
@@ -106,31 +106,28 @@ func (l *lobby) Close() error {
 func (l *lobby) rest(c *net.TCPConn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.resting == nil {
+	if l.resting == nil || c.SetReadDeadline(time.Now().Add(l.patience.lobby)) != nil {
 		_ = c.Close()
 		return
 	}
 	l.resting[c] = struct{}{}
-	l.group.Go(func() {
-		if first, ok := l.awaits(c); ok {
-			l.arrive(arrival{conn: &jointConn{TCPConn: c, lobby: l, first: first, woken: true}})
-		} else {
-			_ = c.Close()
-		}
-	})
+	l.group.Add(1)
+	go l.await(c)
 }
 
-// awaits waits for the first byte of c's next request.
-func (l *lobby) awaits(c *net.TCPConn) (first byte, ok bool) {
-	var b [1]byte
-	err := c.SetReadDeadline(time.Now().Add(l.patience.lobby))
-	if err == nil {
-		_, err = c.Read(b[:])
-	}
+// await reads the first byte of c's next request.
+func (l *lobby) await(c *net.TCPConn) {
+	defer l.group.Done()
+	var first [1]byte
+	n, _ := c.Read(first[:])
 	l.mu.Lock()
 	delete(l.resting, c)
 	l.mu.Unlock()
-	return b[0], err == nil
+	if n == 0 {
+		_ = c.Close()
+		return
+	}
+	l.arrive(arrival{conn: &jointConn{TCPConn: c, lobby: l, first: first[0], woken: true}})
 }
 
 // An idle connection is between two requests: net/http says so, sets a deadline, reads, and sets another when the next request has begun.

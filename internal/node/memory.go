@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -60,6 +61,7 @@ func giveBack(ctx context.Context) error {
 			return nil
 		case <-t.C:
 			if r.due(readMemory()) {
+				runtime.GC() // what sync.Pools keep goes with the second one
 				debug.FreeOSMemory()
 				r.before = readMemory()
 			}
