@@ -8,15 +8,16 @@ import (
 	"time"
 )
 
-// Go keeps as much memory again as is in use, so that collections are rare. While
-// requests come in that is well spent. A node that has come to rest (a thousand
-// connections wait, and ask nothing) gives it back to the system.
+// Go collects when there is as much garbage as there is in use: of a small node, several times a second while requests come in,
+// and each time some of them wait. There is no setting for the least of it, so that something must seem to be in use.
+// A node that has come to rest (a thousand connections wait, and ask nothing) gives what it doesn't need back to the system.
 
 const (
 	restInterval = 2 * time.Second
 	restAllocs   = 8 << 20  // bytes that are allocated in an interval: with less the node is at rest
-	restSlack    = 16 << 20 // bytes that must be there to be given back, for it to be worth a collection
+	restSlack    = 8 << 20  // bytes that must be there to be given back, for it to be worth a collection
 	restSettled  = 3        // intervals after which what served the connections that ask nothing is no longer needed (gateway's lobby)
+	ballastSize  = 16 << 20 // bytes that seem to be in use
 )
 
 // usage of memory, in bytes.
@@ -29,29 +30,30 @@ type memoryUse struct {
 // rest decides when memory is given back.
 type rest struct {
 	before memoryUse
-	quiet  int  // intervals
-	gave   bool // nothing has happened since
+	left   uint64 // held when memory was last given back
+	quiet  int    // intervals
 }
 
-// due tells whether the node has been at rest for an interval, and holds what it
-// doesn't need; or has settled, which only a collection can tell the good of. After that it has to work before it does so again.
+// due tells whether the node has been at rest for an interval, and holds what it doesn't need; or has settled, which only a collection
+// can tell the good of.
 func (r *rest) due(now memoryUse) bool {
 	worked := now.allocated-r.before.allocated >= restAllocs
 	r.before = now
 	if worked {
-		r.quiet, r.gave = 0, false
+		r.quiet = 0
 		return false
 	}
 	r.quiet++
-	if r.quiet != restSettled && (r.gave || now.held < now.live+restSlack) {
-		return false
-	}
-	r.gave = true
-	return true
+	return r.quiet == restSettled || now.held >= max(now.live, r.left)+restSlack
 }
 
-// giveBack returns memory to the system whenever the node has come to rest.
-func giveBack(ctx context.Context) error {
+// gave says what is left when memory was given back.
+func (r *rest) gave(now memoryUse) { r.before, r.left = now, now.held }
+
+// tendMemory returns memory to the system whenever the node has come to rest, and has it collect less often while it works.
+func tendMemory(ctx context.Context) error {
+	ballast := make([]byte, ballastSize) // nobody touches it, so that the system never has to provide it
+	defer runtime.KeepAlive(ballast)
 	t := time.NewTicker(restInterval)
 	defer t.Stop()
 	r := rest{before: readMemory()}
@@ -63,7 +65,7 @@ func giveBack(ctx context.Context) error {
 			if r.due(readMemory()) {
 				runtime.GC() // what sync.Pools keep goes with the second one
 				debug.FreeOSMemory()
-				r.before = readMemory()
+				r.gave(readMemory())
 			}
 		}
 	}

@@ -51,7 +51,7 @@ func (n *Node) Serve(ctx context.Context, ready func(Info)) error {
 	g.Go(func() error { return local.Serve(ctx, n.controlLn) })
 	g.Go(func() error { return n.care.Serve(ctx) })
 	g.Go(func() error { return n.watchDenied(ctx) })
-	g.Go(func() error { return giveBack(ctx) })
+	g.Go(func() error { return tendMemory(ctx) })
 	if n.gatewayLn != nil {
 		h := counted(reader, n.traffic)
 		if n.certs != nil {
