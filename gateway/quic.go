@@ -62,7 +62,7 @@ func ServeQUIC(ctx context.Context, conn net.PacketConn, secure *tls.Config, h h
 // quicServer accepts connections and their streams itself: the library's own loop waits for
 // a request's header for ever.
 type quicServer struct {
-	headers time.Duration // for a request's header, and for a connection's handshake
+	headers time.Duration // for a request's header
 	grace   time.Duration
 	streams int // requests of one connection at a time
 	log     *slog.Logger
@@ -92,7 +92,7 @@ func (s *quicServer) serve(ctx context.Context, conn net.PacketConn, secure *tls
 	}
 	defer transport.Close()
 	ln, err := transport.Listen(http3.ConfigureTLSConfig(secure), &quic.Config{
-		HandshakeIdleTimeout: s.headers, MaxIdleTimeout: idleTimeout, MaxIncomingStreams: int64(s.streams), MaxIncomingUniStreams: 8,
+		HandshakeIdleTimeout: headerTimeout, MaxIdleTimeout: idleTimeout, MaxIncomingStreams: int64(s.streams), MaxIncomingUniStreams: 8,
 		InitialStreamReceiveWindow: quicStreamWindow, MaxStreamReceiveWindow: quicStreamWindow,
 		InitialConnectionReceiveWindow: quicWindow, MaxConnectionReceiveWindow: quicWindow,
 	})
