@@ -204,9 +204,8 @@ func (a *attempt) encode(p *packer, status int) bool {
 	h := a.header
 	etag := a.etag
 	if status == http.StatusNotModified {
-		if compressible(a.kind) {
+		if a.confirm(etag) || compressible(a.kind) {
 			addVary(h, "Accept-Encoding")
-			a.confirm(etag)
 		}
 		return false
 	}
@@ -255,14 +254,15 @@ func (a *attempt) encode(p *packer, status int) bool {
 	return true
 }
 
-// confirm gives a 304 the entity tag of what the client has.
-func (a *attempt) confirm(etag string) {
+// confirm gives a 304 the entity tag of what the client has, if that is one of ours in a coding.
+func (a *attempt) confirm(etag string) bool {
 	for _, c := range ownCodings {
 		if tag := codedTag(etag, c); a.accepts&c != 0 && strings.Contains(a.asked, tag) {
 			a.header.Set("Etag", tag)
-			return
+			return true
 		}
 	}
+	return false
 }
 
 // finish sends what was collected. It must be called once all is written, and may

@@ -218,10 +218,9 @@ func (c *content) sendFile(a *attempt, r *http.Request, f file) {
 	}
 	h.Set("Cache-Control", lifetime)
 	modified := f.ModTime()
-	ctype, typeErr := c.typeOf(r.Context(), f)
 	if a.as == 0 && notModified(r.Header, etag, modified) {
-		if typeErr == nil { // in which codings it is sent, the tag says
-			h.Set("Content-Type", ctype)
+		if t := f.typeByName(); t != "" { // it decides what the answer varies by
+			h.Set("Content-Type", t)
 		}
 		a.WriteHeader(http.StatusNotModified)
 		return
@@ -232,8 +231,9 @@ func (c *content) sendFile(a *attempt, r *http.Request, f file) {
 		a.refuse(http.StatusRequestedRangeNotSatisfiable, err)
 		return
 	}
-	if typeErr != nil {
-		a.refuse(http.StatusBadGateway, typeErr)
+	ctype, err := c.typeOf(r.Context(), f)
+	if err != nil {
+		a.refuse(http.StatusBadGateway, err)
 		return
 	}
 	switch {
@@ -297,10 +297,13 @@ func (a *attempt) refuse(status int, err error) {
 // sniffed is how much of a file is looked at for its type, in bytes.
 const sniffed = 3072
 
-// typeOf is the type of a file by its name, or else by how it begins. The system's
-// own table of types is not asked: it says something else on each machine.
+// typeByName is empty where the name doesn't tell. The system's own table of
+// types is not asked: it says something else on each machine.
+func (f file) typeByName() string { return mediaTypes[strings.ToLower(gopath.Ext(f.name))] }
+
+// typeOf is the type of a file by its name, or else by how it begins.
 func (c *content) typeOf(ctx context.Context, f file) (string, error) {
-	if t, known := mediaTypes[strings.ToLower(gopath.Ext(f.name))]; known {
+	if t := f.typeByName(); t != "" {
 		return t, nil
 	}
 	head, err := f.Head(ctx, c.blocks, sniffed)
