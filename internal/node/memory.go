@@ -15,7 +15,7 @@ import (
 const (
 	restInterval = 2 * time.Second
 	restAllocs   = 8 << 20  // bytes that are allocated in an interval: with less the node is at rest
-	restSlack    = 8 << 20  // bytes that must be there to be given back, for it to be worth a collection
+	restSlack    = 16 << 20 // bytes that must be there to be given back, at least, for it to be worth a collection
 	restSettled  = 3        // intervals after which what served the connections that ask nothing is no longer needed (gateway's lobby)
 	ballastSize  = 16 << 20 // bytes that seem to be in use
 )
@@ -44,8 +44,11 @@ func (r *rest) due(now memoryUse) bool {
 		return false
 	}
 	r.quiet++
-	return r.quiet == restSettled || now.held >= max(now.live, r.left)+restSlack
+	needed := max(now.live, r.left)
+	return r.settled() || now.held >= needed+max(restSlack, needed/2)
 }
+
+func (r *rest) settled() bool { return r.quiet == restSettled }
 
 // gave says what is left when memory was given back.
 func (r *rest) gave(now memoryUse) { r.before, r.left = now, now.held }
@@ -63,7 +66,9 @@ func tendMemory(ctx context.Context) error {
 			return nil
 		case <-t.C:
 			if r.due(readMemory()) {
-				runtime.GC() // what sync.Pools keep goes with the second one
+				if r.settled() {
+					runtime.GC() // what sync.Pools keep goes with the second one
+				}
 				debug.FreeOSMemory()
 				r.gave(readMemory())
 			}
