@@ -43,6 +43,7 @@ var long = map[string]string{
 	"index.html": strings.Repeat("<p>home</p>", 1000), "big.js": strings.Repeat("let a = 1;\n", 100_000), "huge.txt": strings.Repeat("0123456789abcdef", 300_000),
 	"short.css": "body{}", "pic.png": strings.Repeat("not really a picture", 1000), "404.html": strings.Repeat("lost ", 1000),
 	"app.js": strings.Repeat("let b = 2;\n", 1000), "app.js.br": "b-coded", "app.js.gz": "g-coded", "odd.js": strings.Repeat("let c = 3;\n", 1000), "odd.js.br/x": "a folder",
+	"README": strings.Repeat("read me\n", 1000),
 }
 
 func TestTextIsSentInTheCodingThatTheClientTakes(t *testing.T) {
@@ -52,7 +53,7 @@ func TestTextIsSentInTheCodingThatTheClientTakes(t *testing.T) {
 	seen := map[string]string{}
 	for _, c := range []struct{ path, accept, coding string }{
 		{"/", "", ""}, {"/", "gzip", "gzip"}, {"/", "br;q=0.5, gzip", "br"}, {"/", "gzip, deflate, br, zstd", "zstd"}, {"/", "zstd;q=0, br; q=0.0, gzip;q=0.1", "gzip"},
-		{"/", "br;\tq=0, gzip;x=1;q=0, zstd;q=nan", ""}, {"/", "identity;q=0, br", "br"}, {"/", "identity, *;q=0", ""}, {"/big.js", "zstd", "zstd"}, {"/big.js", "br", "br"}, {"/short.css", "gzip", ""}, {"/pic.png", "gzip", ""}, {"/huge.txt", "gzip", ""}, {"/odd.js", "br", "br"},
+		{"/", "br;\tq=0, gzip;x=1;q=0, zstd;q=nan", ""}, {"/", "identity;q=0, br", "br"}, {"/", "identity, *;q=0", ""}, {"/big.js", "zstd", "zstd"}, {"/big.js", "br", "br"}, {"/short.css", "gzip", ""}, {"/pic.png", "gzip", ""}, {"/huge.txt", "gzip", ""}, {"/odd.js", "br", "br"}, {"/README", "br", "br"},
 	} {
 		file := strings.TrimPrefix(c.path, "/")
 		if file == "" {
