@@ -87,6 +87,9 @@ func (l *load) run(ctx context.Context) error {
 		if _, err := unix.Poll(l.polled, timeout); err != nil && err != unix.EINTR {
 			return os.NewSyscallError("poll", err)
 		}
+		if timeout > 0 {
+			turn = time.Now() // it waited for the server
+		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
