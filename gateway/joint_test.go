@@ -36,17 +36,24 @@ func TestAnswersOfEverySizeArriveWholeAndInOrder(t *testing.T) {
 	}
 }
 
+// bothEnds are those of a new connection to ln.
+func bothEnds(t *testing.T, ln net.Listener) (client, accepted net.Conn) {
+	t.Helper()
+	client, err := net.Dial("tcp", ln.Addr().String())
+	must(t, err)
+	t.Cleanup(func() { client.Close() })
+	must(t, client.SetDeadline(time.Now().Add(time.Minute)))
+	accepted, err = ln.Accept()
+	must(t, err)
+	t.Cleanup(func() { accepted.Close() })
+	return client, accepted
+}
+
 func TestJoinedWritesAreOneAndNothingStaysBehind(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	defer ln.Close()
-	client, err := net.Dial("tcp", ln.Addr().String())
-	must(t, err)
-	defer client.Close()
-	must(t, client.SetDeadline(time.Now().Add(time.Minute)))
-	accepted, err := ln.Accept()
-	must(t, err)
-	defer accepted.Close()
+	client, accepted := bothEnds(t, ln)
 	c := &jointConn{TCPConn: accepted.(*net.TCPConn)}
 	write := func(text string) {
 		t.Helper()
@@ -87,12 +94,7 @@ func TestALongWriteGoesOnWhileItsReaderReads(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	defer ln.Close()
-	client, err := net.Dial("tcp", ln.Addr().String())
-	must(t, err)
-	defer client.Close()
-	accepted, err := ln.Accept()
-	must(t, err)
-	defer accepted.Close()
+	client, accepted := bothEnds(t, ln)
 	c := &jointConn{TCPConn: accepted.(*net.TCPConn)}
 	film := make([]byte, 1<<20)
 	arrived := make(chan int64, 1)

@@ -13,7 +13,7 @@ import (
 // asked nothing for a while waits in the lobby instead, where it takes a third of that: net/http is told that it is over, and gets it as a
 // new one when it asks again.
 
-// patience is how long connections that ask nothing are kept, and where. The zero value is none.
+// patience is for how long connections that ask nothing are kept, and where.
 type patience struct {
 	inside time.Duration // by net/http
 	lobby  time.Duration // in the lobby, after that
@@ -41,6 +41,12 @@ func newLobby(ln net.Listener, p patience) *lobby {
 	l := &lobby{below: ln, patience: p, arrivals: make(chan arrival), closed: make(chan struct{}), resting: map[*net.TCPConn]struct{}{}}
 	l.group.Go(l.admit)
 	return l
+}
+
+// serve has srv serve the connections of the lobby, and let go of those that ask nothing. It closes the lobby.
+func (l *lobby) serve(srv *http.Server) error {
+	srv.ConnState, srv.IdleTimeout = noteIdle, l.patience.inside
+	return srv.Serve(l)
 }
 
 // admit waits for connections until the lobby closes. How often a listener that

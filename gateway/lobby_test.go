@@ -17,8 +17,7 @@ import (
 // restful is a server whose connections go to the lobby at once, and one connection to it.
 type restful struct {
 	lobby *lobby
-	let   chan net.Conn // go of by net/http
-	stop  func()        // as Serve does
+	stop  func() // as Serve does
 	conn  net.Conn
 	in    *bufio.Reader
 }
@@ -27,20 +26,12 @@ func newRestful(t *testing.T, p patience) *restful {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
-	s := &restful{lobby: newLobby(ln, p), let: make(chan net.Conn, 16)}
-	srv := &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.WriteString(w, r.URL.Path+" for "+r.RemoteAddr)
-		}),
-		IdleTimeout: p.inside,
-		ConnState: func(c net.Conn, state http.ConnState) {
-			if noteIdle(c, state); state == http.StateClosed {
-				s.let <- c
-			}
-		},
-	}
+	s := &restful{lobby: newLobby(ln, p)}
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.URL.Path+" for "+r.RemoteAddr)
+	})}
 	ended := make(chan error, 1)
-	go func() { ended <- srv.Serve(s.lobby) }()
+	go func() { ended <- s.lobby.serve(srv) }()
 	s.stop = sync.OnceFunc(func() {
 		_ = srv.Shutdown(context.WithoutCancel(t.Context()))
 		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
@@ -75,10 +66,17 @@ func (s *restful) expect(t *testing.T, path string) {
 	}
 }
 
-func (s *restful) rest() int {
-	s.lobby.mu.Lock()
-	defer s.lobby.mu.Unlock()
-	return len(s.lobby.resting)
+// rests waits until so many connections are in the lobby.
+func (s *restful) rests(n int) {
+	for {
+		s.lobby.mu.Lock()
+		now := len(s.lobby.resting)
+		s.lobby.mu.Unlock()
+		if now == n {
+			return
+		}
+		runtime.Gosched()
+	}
 }
 
 func request(path string) string { return "GET " + path + " HTTP/1.1\r\nHost: a\r\n\r\n" }
@@ -90,14 +88,14 @@ func TestAConnectionThatRestedIsAnsweredLikeAnyOther(t *testing.T) {
 	for _, path := range []string{"/1", "/2", "/3"} {
 		s.send(t, request(path))
 		s.expect(t, path)
-		<-s.let // net/http has nothing of it any more
+		s.rests(1) // net/http has nothing of it any more
 	}
 	s.send(t, request("/4")+request("/5")+request("/6")[:3])
 	s.expect(t, "/4")
 	s.expect(t, "/5")
 	s.send(t, request("/6")[3:])
 	s.expect(t, "/6")
-	<-s.let
+	s.rests(1)
 	s.send(t, "G")
 	s.send(t, request("/7")[1:])
 	s.expect(t, "/7")
@@ -127,12 +125,7 @@ func TestAConnectionRestsOnlyWhereNothingOfItIsLost(t *testing.T) {
 			must(t, err)
 			l := newLobby(ln, patience{lobby: -time.Second}) // who stays is out of time at once
 			defer l.Close()
-			client, err := net.Dial("tcp", ln.Addr().String())
-			must(t, err)
-			defer client.Close()
-			c, err := l.Accept()
-			must(t, err)
-			defer c.Close()
+			client, c := bothEnds(t, l)
 			_, err = io.WriteString(client, test.read)
 			must(t, err)
 			_, err = io.ReadFull(c, make([]byte, len(test.read)))
@@ -163,18 +156,16 @@ func TestWhoRestsTooLongOrLeavesIsLetGo(t *testing.T) {
 	s = newRestful(t, soon)
 	s.send(t, request("/1"))
 	s.expect(t, "/1")
-	<-s.let
+	s.rests(1)
 	must(t, s.conn.Close())
-	for s.rest() > 0 {
-		runtime.Gosched()
-	}
+	s.rests(0)
 }
 
 func TestAServerThatEndsClosesWhatRests(t *testing.T) {
 	s := newRestful(t, soon)
 	s.send(t, request("/1"))
 	s.expect(t, "/1")
-	<-s.let
+	s.rests(1)
 	s.stop()
 	if _, err := s.in.ReadByte(); !errors.Is(err, io.EOF) {
 		t.Errorf("at rest: %v", err)

@@ -14,12 +14,10 @@ import (
 const (
 	headerTimeout  = 10 * time.Second
 	idleTimeout    = 2 * time.Minute
+	idleInside     = 3 * time.Second // of that, in net/http: a browser that reads a page asks again within it
 	maxHeaderBytes = 64 << 10
 	shutdownTime   = 3 * time.Second
 )
-
-// idlePatience is idleTimeout in two parts, for plain HTTP/1.1. A browser that reads a page asks again within the first.
-var idlePatience = patience{inside: 3 * time.Second, lobby: idleTimeout - 3*time.Second}
 
 // Serve answers HTTP/1.1 on ln until ctx ends, then lets running requests end
 // for up to three seconds and cuts the rest. It closes ln. A nil log discards.
@@ -44,8 +42,8 @@ func ServeTLS(ctx context.Context, ln net.Listener, secure *tls.Config, h http.H
 	ended := make(chan error, 1)
 	go func() {
 		if secure == nil {
-			srv.ConnContext, srv.ConnState, srv.IdleTimeout = withJoint, noteIdle, idlePatience.inside
-			ended <- srv.Serve(newLobby(ln, idlePatience))
+			srv.ConnContext = withJoint
+			ended <- newLobby(ln, patience{idleInside, idleTimeout - idleInside}).serve(srv)
 			return
 		}
 		srv.TLSConfig = secure
