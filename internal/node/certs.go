@@ -270,15 +270,15 @@ func (n *Node) keepsDomain(ctx context.Context, domain string) error {
 	if links == nil {
 		return errors.New("no DNS is asked; set gateway.dns or gateway.dnslink")
 	}
+	if _, err := n.denied.Path("/ipns/" + domain); err != nil {
+		return err
+	}
 	path, _, err := links.Resolve(ctx, domain)
 	switch {
 	case errors.Is(err, naming.ErrNotFound), errors.Is(err, naming.ErrDNSLink):
 		return err
 	case err != nil:
 		return fmt.Errorf("%w: %w", errNoAnswer, err)
-	}
-	if _, err := n.denied.Path("/ipns/" + domain); err != nil {
-		return err
 	}
 	ns, id, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	id, _, _ = strings.Cut(id, "/")
