@@ -30,6 +30,7 @@ import (
 
 	"github.com/holdfast-sites/holdfast/gateway"
 	"github.com/holdfast-sites/holdfast/internal/testnet/dnstest"
+	"github.com/holdfast-sites/holdfast/naming/deny"
 )
 
 const hookFile = "HOLDFAST_TEST_HOOK_FILE"
@@ -270,6 +271,29 @@ func TestACertificateThatIsThereIsUsedWhileDNSIsSilent(t *testing.T) {
 	}
 	if err := c.decide(t.Context(), "moved.example"); !errors.Is(err, errNotOurs) {
 		t.Errorf("of a domain that leads elsewhere: %v", err)
+	}
+}
+
+func TestWhetherADomainIsKeptIsUnknownOnlyWhileDNSIsSilent(t *testing.T) {
+	list := filepath.Join(t.TempDir(), "deny")
+	if err := os.WriteFile(list, []byte("/ipns/denied.example\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	denied, err := deny.Open(deny.Config{Files: []string{list}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent := func(_ context.Context, host string) ([]string, time.Duration, error) {
+		if strings.Contains(host, "odd.example") {
+			return []string{"dnslink=nonsense"}, time.Minute, nil
+		}
+		return nil, 0, errors.New("timeout")
+	}
+	n := &Node{denied: denied, domains: domains{readers: true, lookup: silent}}
+	for domain, unknown := range map[string]bool{"silent.example": true, "odd.example": false, "denied.example": false} {
+		if err := n.keepsDomain(t.Context(), domain); err == nil || errors.Is(err, errNoAnswer) != unknown {
+			t.Errorf("%s: %v", domain, err)
+		}
 	}
 }
 
